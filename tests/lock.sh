@@ -1,0 +1,12 @@
+#!/bin/sh
+# Writes the lock files anew from pyproject.toml: every platform and Python we support, with hashes, without any address.
+set -eu
+cd "$(dirname "$0")/.."
+compile() {
+    out=$1
+    shift
+    echo "setuptools>=77" | uv pip compile pyproject.toml - "$@" --universal --python-version 3.11 --generate-hashes \
+        --no-header --no-emit-index-url --no-annotate --quiet --output-file "$out"
+}
+compile requirements.lock --extra central --extra sim
+compile requirements-dev.lock --extra central --extra sim --extra dev --constraint requirements.lock

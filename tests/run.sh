@@ -1,0 +1,8 @@
+#!/bin/sh
+# What CI runs: lint, types, imports, then the tests on every core. Called by ./run.sh test, inside its environment.
+set -eu
+echo "== ruff" && ruff check . && ruff format --check --quiet gateway simulator central tests || exit 1
+echo "== mypy" && mypy
+echo "== imports" && lint-imports --no-cache
+echo "== pytest"
+exec python -m pytest -q -n "$(nproc)" --dist loadgroup "$@"
