@@ -1,0 +1,114 @@
+"""Codecs: bytes <-> meaning, without input or output.
+
+A codec of a polled bus turns "read this span of that device" into a *procedure*: a generator that yields an `Ask` (one
+request and how its answer is recognised), is sent the bytes of the answer, and returns what it was after. Whoever holds
+the link runs it (`poll.run`); a test runs it on plain bytes. A bus error is thrown into the generator at its yield, so a
+codec that knows better (silence means "no" in DALI) may catch it. A codec of a bus where devices speak unasked turns one
+`Broadcast` into values.
+
+A profile says in which *place* of the device a point is (register, memory bank, object id). Places that can be read in
+one go form a *span*; how, is the codec's business (`spans`). What comes back is the span's bytes, in which each place has
+an offset; `value.Format` makes a number of the bytes there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request on a bus.
+
+    request: as it goes on the wire, checksum and all.
+    recognise: given the bytes that have come since the request, how many of them are the answer; 0 while more are
+        needed. Raises GarbledAnswer when they cannot become the answer.
+    answer_length: bytes the answer is expected to have, for the time it takes on the wire.
+    patience_s: how long the device may think before its first byte.
+    """
+
+    request: bytes
+    recognise: Callable[[bytes], int]
+    answer_length: int
+    patience_s: float
+
+
+T_co = TypeVar("T_co", covariant=True)
+Procedure = Generator[Ask, bytes, T_co]
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """Something a device said unasked.
+
+    sender: its address on the bus (BLE: AA:BB:CC:DD:EE:FF in upper case; CAN: the bus itself).
+    parts: bytes by the kind of content (BLE: 16-bit service UUID as "fcd2", manufacturer as "mfr:0499"; CAN: COB-ID
+        as "18c").
+    strength_dbm: of the radio signal, where there is one.
+    """
+
+    sender: str
+    parts: Mapping[str, bytes]
+    strength_dbm: int | None = None
+
+
+class Place(Protocol):
+    """Where in a device a point is. Hashable, equal by content."""
+
+    def __hash__(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Places of one device that one procedure reads.
+
+    offsets: byte offset of each place in what the procedure returns.
+    first, count, area: the codec's own terms (Modbus: register address, number of registers, function code;
+        DALI: first location, number of locations, memory bank).
+    """
+
+    area: int
+    first: int
+    count: int
+    offsets: Mapping[Place, int] = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a device model can take, from its profile.
+
+    max_read: most cells (Modbus: registers) of one request. max_hole: most unwanted cells between two wanted ones in
+    one request. patience_s: longest silence before its answer. interval_s: least time between two requests to it.
+    """
+
+    max_read: int = 125
+    max_hole: int = 10
+    patience_s: float = 0.3
+    interval_s: float = 0.0
+
+
+class PolledCodec(Protocol):
+    """A bus where devices answer when asked. Addresses are the bus's own (Modbus unit id, DALI short address)."""
+
+    def spans(self, places: Sequence[tuple[Place, int]], limits: Limits) -> list[Span]:
+        """Fewest requests that read all `places`, each given with its size in bytes."""
+        ...
+
+    def read(self, address: int, span: Span, limits: Limits) -> Procedure[bytes]:
+        """Reads a span; returns its bytes."""
+        ...
+
+    def write(self, address: int, place: Place, raw: bytes, limits: Limits) -> Procedure[None]:
+        """Writes one place. The caller has checked that it may. Raises Refused when the device will not."""
+        ...
+
+
+class HeardCodec(Protocol):
+    """A bus where devices speak unasked."""
+
+    def values(self, heard: Broadcast) -> Mapping[Place, bytes] | None:
+        """The bytes at each place that this broadcast carries; None when it is not ours to understand. Raises
+        GarbledAnswer when it is ours and broken."""
+        ...

@@ -1,0 +1,356 @@
+"""Modbus seen from the client, without input or output: requests, how their answers are told, and the two framings.
+
+Documents: *MODBUS Application Protocol Specification V1.1b3* (MAP), *MODBUS over Serial Line V1.02* (MSL), *MODBUS
+Messaging on TCP/IP Implementation Guide V1.0b* (MTG).
+
+An answer is believed only when unit, function, byte count and checksum (TCP: transaction) are those asked for; anything
+else is a GarbledAnswer. That is enough over TCP, where a transaction has a number. A serial answer has none: an answer
+that comes too late looks exactly like the answer to a later request for as many registers. So after a failed exchange
+`Rtu` remembers the *shape* (function, byte count) it may still be owed, and before it asks for that shape again it asks
+for another one: a unit answers in the order it was asked, so once the other shape is answered nothing older can follow.
+
+Function codes 1 to 6 and 16 are packed here: they are a few lines, and pymodbus costs 70 ms and 9 MB to import, which a
+gateway would pay in the middle of its first poll or write. Identification, which only a technician asks for, is
+pymodbus's. The tests hold the two equal.
+"""
+
+from __future__ import annotations
+
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.codec import Ask, Limits, Place, Procedure, Span
+from gateway.errors import GarbledAnswer, Refused
+
+Register = Literal["holding", "input", "coil", "discrete"]
+
+READ_FUNCTION: Mapping[Register, int] = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
+WRITE_COIL, WRITE_REGISTER, WRITE_REGISTERS, SERVER_ID, IDENTIFY = 5, 6, 16, 17, 43
+
+MAX_REGISTERS = 125
+"""Of one read (MAP 6.3)."""
+MAX_WRITE_REGISTERS = 123
+"""Of one write (MAP 6.12)."""
+BITS_PER_REGISTER = 16
+"""A profile's limits are given in registers; so many coils take the same room in a frame. 125 registers are the 2,000
+coils of MAP 6.1."""
+
+REFUSALS: Mapping[int, str] = {
+    1: "illegal function",
+    2: "illegal data address",
+    3: "illegal data value",
+    4: "server device failure",
+    5: "acknowledge",
+    6: "server device busy",
+    8: "memory parity error",
+    10: "gateway path unavailable",
+    11: "gateway target device failed to respond",
+}
+"""Exception codes by their names in MAP 7."""
+ILLEGAL_FUNCTION, ILLEGAL_ADDRESS = 1, 2
+
+_MAX_IDENTITY_PARTS = 8
+_OTHER_SHAPES = 4
+"""How often, in vain, a unit is asked for another shape before a late answer is no longer feared."""
+
+_LINE_GLITCHES = b"\x00\xff"
+_MAX_GLITCHES = 4
+"""A driver that is switched on may leave a byte of zeros or ones on the line. No answer begins with one (MSL 2.2)."""
+
+
+_LONGEST_PDU = 253
+
+
+class _Expected(NamedTuple):
+    """The PDU of the answer: how it begins and how long it is. Where its length is not known before, `length` is a
+    guess, and `measure` tells it from what there is of the PDU; more than that while it cannot be told."""
+
+    head: bytes
+    length: int
+    measure: Callable[[bytes], int] | None = None
+
+
+class ModbusPlace(BaseModel):
+    """A register or coil by its address on the wire, counted from 0 (a manual's 40001 is holding 0)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    area: Register = Field(alias="register")  # a field called `register` would hide one of the base class
+    address: int = Field(ge=0, le=0xFFFF)
+
+
+def crc16(data: bytes) -> int:
+    """CRC of MSL 6.2.2; sent low byte first, so that a frame with its own CRC behind it gives 0."""
+    crc = 0xFFFF
+    for byte in data:
+        crc = _CRC[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc
+
+
+def _crc_of_byte(crc: int) -> int:
+    for _ in range(8):
+        crc = (crc >> 1) ^ 0xA001 if crc & 1 else crc >> 1
+    return crc
+
+
+_CRC = tuple(_crc_of_byte(byte) for byte in range(256))
+
+
+class _Modbus(ABC):
+    """What the framings share. A protocol data unit (PDU) is the function code and its data."""
+
+    def spans(self, places: Sequence[tuple[Place, int]], limits: Limits) -> list[Span]:
+        """Fewest requests for the places. A place wider than the limit is read whole all the same: a number read in
+        two halves may never have existed."""
+        cells_of: dict[int, dict[ModbusPlace, int]] = {}
+        for item, size in places:
+            place = cast("ModbusPlace", item)
+            function = READ_FUNCTION[place.area]
+            cells = size if function < 3 else (size + 1) // 2
+            of_area = cells_of.setdefault(function, {})
+            of_area[place] = max(cells, of_area.get(place, 0))
+        spans = []
+        for function, wanted in sorted(cells_of.items()):
+            width, scale = (1, BITS_PER_REGISTER) if function < 3 else (2, 1)
+            most, hole = min(limits.max_read, MAX_REGISTERS) * scale, limits.max_hole * scale
+            group: list[ModbusPlace] = []
+            first = end = 0
+            for place in sorted(wanted, key=lambda p: p.address):
+                place_end = place.address + wanted[place]
+                if place_end > 0x10000:
+                    raise ValueError(f"{place.area} {place.address}: {wanted[place]} cells go beyond address 65535")
+                if group and (place.address - end > hole or place_end - first > most):
+                    spans.append(_span(function, first, end, group, width))
+                    group = []
+                if not group:
+                    first = end = place.address
+                group.append(place)
+                end = max(end, place_end)
+            spans.append(_span(function, first, end, group, width))
+        return spans
+
+    def read(self, address: int, span: Span, limits: Limits) -> Procedure[bytes]:
+        """Registers as the two bytes they are sent in; each coil or discrete input as one byte, 0 or 1."""
+        function, count = span.area, span.count
+        request = struct.pack(">BHH", function, span.first, count)
+        pdu = yield from self._ask(address, request, _expected(function, count), limits.patience_s)
+        return pdu[2:] if function > 2 else bytes(pdu[2 + (i >> 3)] >> (i & 7) & 1 for i in range(count))
+
+    def write(self, address: int, place: Place, raw: bytes, limits: Limits) -> Procedure[None]:
+        """One coil (a byte, 0 or 1), or as many registers as `raw` fills. A device that does not know the function for
+        one register is asked with the one for several, and the other way round for a single register."""
+        target = cast("ModbusPlace", place)
+        if target.area == "coil" and len(raw) == 1:
+            requests = [struct.pack(">BHH", WRITE_COIL, target.address, 0xFF00 if raw[0] else 0)]
+        elif target.area == "holding" and len(raw) % 2 == 0 and 2 <= len(raw) <= 2 * MAX_WRITE_REGISTERS:
+            head = struct.pack(">BHHB", WRITE_REGISTERS, target.address, len(raw) // 2, len(raw))
+            requests = [head + raw]
+            if len(raw) == 2:
+                requests.insert(0, struct.pack(">BH", WRITE_REGISTER, target.address) + raw)
+        else:
+            raise ValueError(f"{target.area} {target.address}: {len(raw)} bytes cannot be written there")
+        for left, request in zip(reversed(range(len(requests))), requests, strict=True):
+            try:
+                # All of these are confirmed with function, address and value or count (MAP 6.5, 6.6, 6.12).
+                yield from self._ask(address, request, _Expected(request[:5], 5), limits.patience_s)
+            except Refused as no:
+                if not (left and no.code == ILLEGAL_FUNCTION):
+                    raise
+            else:
+                return
+
+    def identify(self, address: int, limits: Limits) -> Procedure[dict[int, str]]:
+        """The basic identification (MAP 6.21): 0 vendor, 1 product code, 2 revision. Many devices refuse."""
+        from pymodbus.pdu import DecodePDU
+        from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
+
+        def measure(pdu: bytes) -> int:
+            return ReadDeviceInformationResponse.calculateRtuFrameSize(b"\0" + pdu) - 3
+
+        decoder, found, after = DecodePDU(is_server=False), dict[int, str](), 0
+        for _ in range(_MAX_IDENTITY_PARTS):
+            request = bytes((IDENTIFY,)) + ReadDeviceInformationRequest(read_code=1, object_id=after).encode()
+            pdu = yield from self._ask(address, request, _Expected(request[:3], 64, measure), limits.patience_s)
+            part = decoder.decode(pdu)
+            if not isinstance(part, ReadDeviceInformationResponse):
+                raise GarbledAnswer(f"unit {address}: expected an identification, got something else", pdu)
+            for number, value in part.information.items():
+                for text in value if isinstance(value, list) else [value]:
+                    found[number] = text.decode("utf-8", "replace")
+            if not part.more_follows or part.next_object_id <= after:
+                break
+            after = part.next_object_id
+        return found
+
+    def server_id(self, address: int, limits: Limits) -> Procedure[bytes]:
+        """What a device says of itself in its own way, with a run indicator as last but optional part (MAP 6.13)."""
+        request = bytes((SERVER_ID,))
+        pdu = yield from self._ask(address, request, _Expected(request, 32, _counted), limits.patience_s)
+        return pdu[2:]
+
+    @abstractmethod
+    def _ask(self, unit: int, request: bytes, expected: _Expected, patience_s: float) -> Procedure[bytes]:
+        """Sends the PDU `request`; gives the PDU of the answer. Raises Refused for an exception answer."""
+
+
+class Rtu(_Modbus):
+    """Framing of MSL 2.5.1: unit, PDU, CRC. For serial lines, and for TCP where a converter only passes bytes on. One
+    instance a line: it remembers which answers may still be on their way."""
+
+    def __init__(self) -> None:
+        self._owed: dict[int, set[bytes]] = {}
+
+    def read(self, address: int, span: Span, limits: Limits) -> Procedure[bytes]:
+        if _expected(span.area, span.count).head in self._owed.get(address, ()):
+            yield from self._settle(address, span, limits)
+        return (yield from super().read(address, span, limits))
+
+    def _settle(self, unit: int, span: Span, limits: Limits) -> Procedure[None]:
+        """Asks for a shape that is not owed. Where none is left (the unit stays silent, or it answers no other shape at
+        all), so much time has gone by that what was owed is written off."""
+        step, most = (1, MAX_REGISTERS) if span.area > 2 else (8, MAX_REGISTERS * BITS_PER_REGISTER)
+        owed = self._owed[unit]
+        fewer = range(span.count - step, 0, -step)[: _OTHER_SHAPES // 2]
+        more = range(span.count + step, min(most, 0x10000 - span.first) + 1, step)
+        for count in [*fewer, *more][:_OTHER_SHAPES]:
+            expected = _expected(span.area, count)
+            if expected.head not in owed:
+                request = struct.pack(">BHH", span.area, span.first, count)
+                try:
+                    yield from self._ask(unit, request, expected, limits.patience_s)
+                except Refused:
+                    pass  # an answer too: at worst it is an owed one, and then this one's comes as GarbledAnswer
+                return
+        del self._owed[unit]
+
+    def _ask(self, unit: int, request: bytes, expected: _Expected, patience_s: float) -> Procedure[bytes]:
+        body = bytes((unit,)) + request
+        frame = body + crc16(body).to_bytes(2, "little")
+        shape, owed, failed = expected.head[:2], self._owed.get(unit), True
+        try:
+            answer = yield Ask(frame, _rtu_recogniser(unit, expected), expected.length + 3, patience_s)
+            failed = False
+        finally:
+            if failed:
+                self._owed.setdefault(unit, set()).add(shape)
+        if owed and shape not in owed:
+            self._owed.pop(unit, None)
+        return _accepted(unit, answer[_glitches(answer, unit) + 1 : -2])
+
+
+def _rtu_recogniser(unit: int, expected: _Expected) -> Callable[[bytes], int]:
+    head, length, measure = expected
+    wanted, refusal = bytes((unit,)) + head, bytes((unit, head[0] | 0x80))
+
+    def recognise(data: bytes) -> int:
+        start = _glitches(data, unit)
+        if wanted.startswith(data[start : start + len(wanted)]):
+            end = start + (measure(data[start + 1 :]) if measure else length) + 3
+        elif refusal.startswith(data[start : start + 2]):
+            end = start + 5
+        else:
+            raise GarbledAnswer(_misfit(unit, head, data[start:]), data)
+        if len(data) < end:
+            return 0
+        if crc16(data[start:end]):
+            raise GarbledAnswer(f"unit {unit}: checksum wrong; check speed, parity, termination and screening", data)
+        return end
+
+    return recognise
+
+
+def _glitches(data: bytes, unit: int) -> int:
+    """How many bytes at the front are traces of a driver switching on."""
+    if not data or data[0] == unit or data[0] not in _LINE_GLITCHES:
+        return 0
+    return len(data) - len(data[:_MAX_GLITCHES].lstrip(_LINE_GLITCHES) + data[_MAX_GLITCHES:])
+
+
+class Tcp(_Modbus):
+    """Framing of MTG 3.1.3: a header with transaction, protocol, length and unit, then the PDU."""
+
+    def __init__(self) -> None:
+        self._transaction = 0
+
+    def _ask(self, unit: int, request: bytes, expected: _Expected, patience_s: float) -> Procedure[bytes]:
+        self._transaction = transaction = (self._transaction + 1) & 0xFFFF
+        frame = _MBAP.pack(transaction, 0, len(request) + 1, unit) + request
+        answer = yield Ask(frame, _tcp_recogniser(transaction, unit, expected), expected.length + 7, patience_s)
+        return _accepted(unit, answer[_find(answer, transaction) + 7 :])
+
+
+_MBAP = struct.Struct(">HHHB")
+
+
+def _find(data: bytes, transaction: int) -> int:
+    """Where the frame of this transaction begins, or would begin: answers to earlier ones are stepped over."""
+    at = 0
+    while len(data) >= at + 6:
+        number, protocol, length = struct.unpack_from(">HHH", data, at)
+        if protocol != 0 or not 3 <= length <= 254:
+            raise GarbledAnswer("expected a Modbus TCP header, got something else; is it Modbus TCP?", data)
+        if number == transaction:
+            break
+        at += 6 + length
+    return at
+
+
+def _tcp_recogniser(transaction: int, unit: int, expected: _Expected) -> Callable[[bytes], int]:
+    head, length, measure = expected
+
+    def recognise(data: bytes) -> int:
+        start = _find(data, transaction)
+        if len(data) < start + 6:
+            return 0
+        end = start + 6 + int.from_bytes(data[start + 4 : start + 6], "big")
+        if len(data) < end:
+            return 0
+        pdu = data[start + 7 : end]
+        right = len(pdu) == (measure(pdu) if measure else length) and pdu.startswith(head)
+        refused = len(pdu) == 2 and pdu[0] == head[0] | 0x80
+        if data[start + 6] != unit or not (right or refused):
+            raise GarbledAnswer(_misfit(unit, head, data[start + 6 : end]), data)
+        return end
+
+    return recognise
+
+
+def _misfit(unit: int, head: bytes, got: bytes) -> str:
+    """Why `got` (unit and PDU) is no answer to what was asked."""
+    if got[0] != unit:
+        found, why = f"unit {got[0]}", "another device answers, or an answer came too late"
+    elif got[1:2] != head[:1]:
+        found, why = f"function {got[1]}", "an answer came too late, or two devices share the address"
+    elif head[0] < 5 and got[2:3] != head[1:2]:
+        found, why = f"{got[2]} data bytes", "an answer came too late, or two devices share the address"
+    else:
+        found, why = "another content", "an answer came too late, or the device does not confirm what it was sent"
+    asked = f"{head[1]} data bytes" if head[0] < 5 else "its confirmation"
+    return f"unit {unit}: expected function {head[0]} and {asked}, got {found}; {why}"
+
+
+def _accepted(unit: int, pdu: bytes) -> bytes:
+    if pdu[0] & 0x80:
+        code = pdu[1]
+        name = REFUSALS.get(code, "not in the standard")
+        raise Refused(f"unit {unit}: refused function {pdu[0] & 0x7F}, exception {code} ({name})", code, pdu)
+    return pdu
+
+
+def _counted(pdu: bytes) -> int:
+    """Length of a PDU whose second byte counts those that follow."""
+    return 2 + pdu[1] if len(pdu) > 1 else _LONGEST_PDU
+
+
+def _expected(function: int, count: int) -> _Expected:
+    """The answer to a read of so many registers or bits; its head is its shape."""
+    size = 2 * count if function > 2 else (count + 7) // 8
+    return _Expected(bytes((function, size)), 2 + size)
+
+
+def _span(function: int, first: int, end: int, places: Sequence[ModbusPlace], width: int) -> Span:
+    return Span(function, first, end - first, {place: width * (place.address - first) for place in places})

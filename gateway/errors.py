@@ -1,0 +1,93 @@
+"""Every error of ours, divided by whose fault it is and so by what to do about it.
+
+    GuetError
+      SiteError, ProfileError, ModelError   a file of ours is wrong: say all faults at once, exit 2
+      BusError                              something on a bus went wrong
+        LinkError                           the port or connection itself: reopen, with back-off
+        NoAnswer                            silence: wiring, power, address
+        GarbledAnswer                       bytes came, but not an answer: speed, parity, noise, two devices
+        Refused                             the device understood and said no: carries its code
+      ActionError                           a write was not allowed, or its read-back did not confirm it
+      StoreError, UplinkError               our disk; the way to the platform
+
+Parsers raise; only `poll`, `action` and `app` catch, and turn a failure into the quality of a reading.
+A message reads: where: expected X, got Y; what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+
+class GuetError(Exception):
+    """Whatever goes wrong in Guet and is understood."""
+
+
+class FileFault(GuetError):
+    """One or more faults in a file that a person wrote. `faults` are complete sentences, each naming file and key."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class SiteError(FileFault):
+    """The site file cannot be used."""
+
+
+class ProfileError(FileFault):
+    """A device profile cannot be used."""
+
+
+class ModelError(FileFault):
+    """A model folder cannot be used: card, file or runtime."""
+
+
+class BusError(GuetError):
+    """An exchange on a bus failed. `raw` is the evidence: the bytes that did come."""
+
+    def __init__(self, message: str, raw: bytes = b"") -> None:
+        self.raw = bytes(raw)
+        super().__init__(f"{message} (received {self.raw.hex(' ') or 'nothing'})" if raw else message)
+
+
+class LinkError(BusError):
+    """The port or the connection itself is unusable; it may come back."""
+
+
+class NoAnswer(BusError):
+    """Nothing came back in time: power, wiring or address."""
+
+
+class GarbledAnswer(BusError):
+    """Bytes came back that are no answer to what was asked: checksum, unit, function, count."""
+
+
+class Refused(BusError):
+    """The device answered that it will not. `code` is the device's own (Modbus: exception code)."""
+
+    def __init__(self, message: str, code: int, raw: bytes = b"") -> None:
+        self.code = code
+        super().__init__(message, raw)
+
+
+class ActionError(GuetError):
+    """A write was not allowed, or could not be confirmed by reading it back."""
+
+
+class StoreError(GuetError):
+    """The store on disk cannot be read or written."""
+
+
+class UplinkError(GuetError):
+    """The central platform cannot be reached, or refuses us."""
+
+
+@contextmanager
+def collecting(kind: type[FileFault]) -> Iterator[list[str]]:
+    """A list to add faults to; raises them all at once, as `kind`, on leaving."""
+    faults: list[str] = []
+    yield faults
+    if faults:
+        raise kind(faults)

@@ -1,0 +1,69 @@
+"""A reading: one value of one point at one instant, with its unit and quality.
+
+Readings travel in snapshots, all that one device said at one instant, because that is how buses deliver them, how they
+are stored and how they are sent. A value that may not be used is None and its flaw says why; a value that is doubtful is
+kept and its flaw says why. Nothing is ever silently a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Quality(StrEnum):
+    """How far a reading can be trusted."""
+
+    GOOD = "good"
+    UNCERTAIN = "uncertain"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """Why a reading is less than good; `reason` is a short sentence for people."""
+
+    quality: Quality
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One value of one point (`device/point`) at `time_s`, UTC seconds since 1970. `value` is None when there is none."""
+
+    point: str
+    time_s: float
+    value: float | None
+    unit: str
+    quality: Quality = Quality.GOOD
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one device said at one instant.
+
+    values: by the point's own name (without the device), None where the device gave no usable value.
+    flaws: by point name, only for what is not good.
+    """
+
+    device: str
+    time_s: float
+    values: Mapping[str, float | None]
+    flaws: Mapping[str, Flaw] = field(default_factory=dict)
+
+    def readings(self, units: Mapping[str, str]) -> Iterator[Reading]:
+        """The same, one by one, with the unit of each point."""
+        for name, value in self.values.items():
+            flaw = self.flaws.get(name)
+            quality, reason = (flaw.quality, flaw.reason) if flaw else (Quality.GOOD, "")
+            yield Reading(f"{self.device}/{name}", self.time_s, value, units.get(name, ""), quality, reason)
+
+
+def split_point(point: str) -> tuple[str, str]:
+    """`device/point` -> (device, point). Raises ValueError when it is not of that form."""
+    device, _, name = point.partition("/")
+    if not device or not name or "/" in name:
+        raise ValueError(f"{point!r}: expected 'device/point'")
+    return device, name

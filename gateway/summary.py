@@ -1,0 +1,111 @@
+"""Summaries: what a device's points did over a fixed period. They are what is kept on disk, judged and sent.
+
+Periods are aligned to UTC (a period of 900 s starts at :00, :15, :30, :45), so that two gateways, a replay and a restart
+cut time in the same places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.alert import from_iso, iso
+from gateway.reading import Quality, Snapshot
+
+PERIOD_S = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """One point over one period. n: readings used; bad: readings that were not (no value, or bad quality). Without
+    any used reading, mean, min, max and last are None."""
+
+    n: int
+    bad: int
+    mean: float | None
+    min: float | None
+    max: float | None
+    last: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A device over the period that starts at `start_s` (UTC seconds)."""
+
+    device: str
+    start_s: float
+    period_s: float
+    points: Mapping[str, Aggregate]
+
+    def as_json(self) -> dict[str, Any]:
+        """The contract's object (central/contract/summary.schema.json), without the identity of the record."""
+        points = {name: [a.n, a.bad, a.mean, a.min, a.max, a.last] for name, a in self.points.items()}
+        return {"device": self.device, "time": iso(self.start_s), "period_s": self.period_s, "points": points}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Summary:
+        """The inverse of `as_json`."""
+        points = {name: Aggregate(*cells) for name, cells in body["points"].items()}
+        return cls(body["device"], from_iso(body["time"]), body["period_s"], points)
+
+
+class _Running:
+    """One point's aggregate while its period lasts."""
+
+    __slots__ = ("bad", "last", "max", "min", "n", "total")
+
+    def __init__(self) -> None:
+        self.n = self.bad = 0
+        self.total = 0.0
+        self.min = self.max = self.last = None  # type: float | None
+
+    def add(self, value: float | None) -> None:
+        if value is None:
+            self.bad += 1
+            return
+        self.n += 1
+        self.total += value
+        self.last = value
+        if self.min is None or value < self.min:
+            self.min = value
+        if self.max is None or value > self.max:
+            self.max = value
+
+    def done(self) -> Aggregate:
+        mean = self.total / self.n if self.n else None
+        return Aggregate(self.n, self.bad, mean, self.min, self.max, self.last)
+
+
+class Summariser:
+    """Turns one device's snapshots, in order of time, into summaries.
+
+    A snapshot that is older than the running period (a clock that jumped back) is counted in it all the same: a value
+    is better in the wrong quarter of an hour than lost.
+    """
+
+    def __init__(self, device: str, period_s: float = PERIOD_S) -> None:
+        self.device, self.period_s = device, period_s
+        self.start_s: float | None = None
+        self._points: dict[str, _Running] = {}
+
+    def add(self, snapshot: Snapshot) -> Iterator[Summary]:
+        """Takes a snapshot in; gives the summary of the period that it ends, if it ends one."""
+        start_s = snapshot.time_s // self.period_s * self.period_s
+        yield from self.close(start_s)
+        if self.start_s is None:
+            self.start_s = start_s
+        for name, value in snapshot.values.items():
+            running = self._points.get(name)
+            if running is None:
+                running = self._points[name] = _Running()
+            flaw = snapshot.flaws.get(name)
+            running.add(None if flaw is not None and flaw.quality is Quality.BAD else value)
+
+    def close(self, now_s: float) -> Iterator[Summary]:
+        """The running period's summary, if that period is over at `now_s`."""
+        if self.start_s is not None and now_s >= self.start_s + self.period_s:
+            points = {name: running.done() for name, running in self._points.items()}
+            yield Summary(self.device, self.start_s, self.period_s, points)
+            self.start_s = None
+            self._points = {}

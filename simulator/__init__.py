@@ -1,0 +1,1 @@
+"""The simulated commune: truth as a function of (time, seed), served over real protocols."""

@@ -1,0 +1,244 @@
+"""The Bluetooth ear: real bleak on a simulated BlueZ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from gateway.codec import Broadcast
+from gateway.errors import LinkError
+from gateway.link import ble
+from gateway.link.ble import BleEar
+from simulator.bluez import Advertisement, SimulatedBluez
+from simulator.dbus import DbusError
+
+BIN = "A4:C1:38:00:00:01"
+TAG = "C8:25:2D:00:00:02"
+LIMIT_S = 10.0
+
+
+@pytest.fixture
+async def bluez(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SimulatedBluez]:
+    async with SimulatedBluez(str(tmp_path / "bus")) as simulated:
+        monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", simulated.address)
+        yield simulated
+
+
+def bin_says(payload: bytes, address: str = BIN) -> Advertisement:
+    return Advertisement(address, {"fcd2": payload}, rssi_dbm=-71)
+
+
+async def advertised(bluez: SimulatedBluez, *advertisements: Advertisement) -> None:
+    """Said once somebody listens."""
+    async with asyncio.timeout(LIMIT_S):
+        for advertisement in advertisements:
+            while not bluez.advertise(advertisement):
+                await asyncio.sleep(0.005)
+
+
+async def listening(bluez: SimulatedBluez, on: bool = True) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while bluez.scanning != on:
+            await asyncio.sleep(0.005)
+
+
+async def first(ear: BleEar, count: int = 1) -> list[Broadcast]:
+    heard: list[Broadcast] = []
+    async with asyncio.timeout(LIMIT_S):
+        async for broadcast in ear.listen():
+            heard.append(broadcast)
+            if len(heard) == count:
+                break
+    await ear.close()
+    return heard
+
+
+async def test_a_bin_is_heard_passively(bluez: SimulatedBluez) -> None:
+    ear = BleEar()
+    heard, _ = await asyncio.gather(first(ear), advertised(bluez, bin_says(b"\x40\x40\x52\x03")))
+    assert heard == [Broadcast(BIN, {"fcd2": b"\x40\x40\x52\x03"}, -71)]
+    assert ear.passive
+    assert "StartDiscovery" not in bluez.calls
+    assert ear.last_heard_loop_s is not None
+    assert ear.traffic.answers == 1
+
+
+async def test_without_monitors_the_scan_is_active(bluez: SimulatedBluez) -> None:
+    bluez.passive = False
+    ear = BleEar()
+    heard, _ = await asyncio.gather(first(ear), advertised(bluez, bin_says(b"\x40\x40\x52\x03")))
+    assert heard[0].parts == {"fcd2": b"\x40\x40\x52\x03"}
+    assert not ear.passive
+    assert bluez.calls["StartDiscovery"] == 1
+
+
+@pytest.mark.parametrize("passive", [True, False])
+async def test_only_the_wanted_parts_are_heard(bluez: SimulatedBluez, passive: bool) -> None:
+    bluez.passive = passive
+    ear = BleEar(parts=("mfr:0499",))
+    waiting = asyncio.create_task(first(ear))
+    await listening(bluez)
+    bluez.advertise(bin_says(b"\x40\x01\x10"))
+    assert bluez.advertise(Advertisement(TAG, manufacturer_data={0x0499: b"\x05\x01"}))
+    assert [(b.sender, b.parts) for b in await waiting] == [(TAG, {"mfr:0499": b"\x05\x01"})]
+
+
+async def test_each_advertisement_comes_once_and_in_order(bluez: SimulatedBluez) -> None:
+    payloads = [bytes((0x40, 0x00, n)) for n in range(50)]
+    heard, _ = await asyncio.gather(first(BleEar(), 50), advertised(bluez, *map(bin_says, payloads)))
+    assert [broadcast.parts["fcd2"] for broadcast in heard] == payloads
+
+
+async def test_what_nobody_collects_is_bounded_and_counted(bluez: SimulatedBluez) -> None:
+    ear = BleEar()
+    listen = ear.listen()
+    waiting = asyncio.ensure_future(anext(listen))
+    await listening(bluez)
+    most = ble._QUEUE
+    for n in range(most + 101):
+        bluez.advertise(bin_says(n.to_bytes(2, "big")))
+    assert (await waiting).parts["fcd2"] == b"\x00\x00"
+    async with asyncio.timeout(LIMIT_S):
+        while ear.traffic.answers < most + 101:
+            await asyncio.sleep(0.005)
+    rest = [(await anext(listen)).parts["fcd2"] for _ in range(most)]
+    assert ear.traffic.dropped == 100
+    assert rest == [n.to_bytes(2, "big") for n in range(101, most + 101)]  # the newest
+    await ear.close()
+
+
+async def test_close_ends_listening_gives_the_adapter_back_and_may_be_called_twice(bluez: SimulatedBluez) -> None:
+    ear = BleEar()
+
+    async def all_heard() -> list[Broadcast]:
+        return [broadcast async for broadcast in ear.listen()]
+
+    waiting = asyncio.create_task(all_heard())
+    await listening(bluez)
+    await ear.close()
+    await ear.close()
+    async with asyncio.timeout(LIMIT_S):
+        assert await waiting == []
+    await listening(bluez, on=False)
+
+
+async def test_a_cancelled_listener_gives_the_adapter_back(bluez: SimulatedBluez) -> None:
+    waiting = asyncio.create_task(first(BleEar()))
+    await listening(bluez)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await listening(bluez, on=False)
+
+
+# Silence
+
+
+async def test_a_stuck_scanner_is_told_and_started_again_actively(bluez: SimulatedBluez) -> None:
+    bluez.deaf = True
+    told: list[float] = []
+
+    def on_silence(silent_s: float) -> None:
+        told.append(silent_s)
+        bluez.deaf = False
+
+    ear = BleEar(silence_s=0.5, on_silence=on_silence)
+    waiting = asyncio.create_task(first(ear))
+    while not waiting.done():
+        bluez.advertise(bin_says(b"\x40\x01\x10"))
+        await asyncio.sleep(0.01)
+    assert (await waiting)[0].sender == BIN
+    assert len(told) == ear.traffic.reopened == bluez.calls["StartDiscovery"] == bluez.calls["UnregisterMonitor"] == 1
+    assert told[0] >= 0.5
+
+
+async def test_advertisements_keep_the_alarm_away(bluez: SimulatedBluez) -> None:
+    told: list[float] = []
+    ear = BleEar(silence_s=1.0, on_silence=told.append)
+    waiting = asyncio.create_task(first(ear, 12))
+    await listening(bluez)
+    for n in range(12):
+        bluez.advertise(bin_says(bytes((0x40, 0x00, n))))
+        await asyncio.sleep(0.1)
+    await waiting
+    assert told == []
+
+
+async def test_a_dbus_that_dies_is_a_link_error_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "bus")
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={path}")
+    ear = BleEar(silence_s=0.2)
+    async with SimulatedBluez(path) as bluez:
+        waiting = asyncio.create_task(first(ear))
+        await listening(bluez)
+    with pytest.raises(LinkError, match="the system D-Bus is not there"):
+        await waiting
+    async with SimulatedBluez(path) as bluez:
+        heard, _ = await asyncio.gather(first(ear), advertised(bluez, bin_says(b"\x40\x01\x10")))
+    assert heard[0].sender == BIN
+
+
+# What technicians are told
+
+
+async def told(ear: BleEar) -> str:
+    with pytest.raises(LinkError) as caught:
+        await first(ear)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("passive", [True, False])
+async def test_no_such_adapter(bluez: SimulatedBluez, passive: bool) -> None:
+    bluez.passive = passive
+    assert "Bluetooth hci7: there is no such adapter; see `bluetoothctl list`" in await told(BleEar("hci7"))
+
+
+async def test_bluetooth_switched_off(bluez: SimulatedBluez) -> None:
+    bluez.passive = False
+    bluez.powered = False
+    assert "Bluetooth hci0: Bluetooth is switched off; run `rfkill unblock bluetooth`" in await told(BleEar())
+
+
+async def test_bluetooth_switched_off_under_a_passive_scan(bluez: SimulatedBluez) -> None:
+    bluez.powered = False
+    assert "switched off" in await told(BleEar(silence_s=0.1))
+
+
+async def test_no_permission(bluez: SimulatedBluez) -> None:
+    denied = "org.freedesktop.DBus.Error.AccessDenied"
+    bluez.faults = {
+        name: deque([DbusError(denied, "Rejected send message")]) for name in ("RegisterMonitor", "StartDiscovery")
+    }
+    assert "may not use Bluetooth; add it to the group `bluetooth`" in await told(BleEar())
+
+
+async def test_bluez_not_running(bluez: SimulatedBluez) -> None:
+    unknown = DbusError("org.freedesktop.DBus.Error.ServiceUnknown", "The name org.bluez was not provided")
+    bluez.faults = {"GetManagedObjects": deque([unknown] * 2)}
+    assert "BlueZ is not running; run `systemctl enable --now bluetooth`" in await told(BleEar())
+
+
+async def test_no_dbus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/nothing")
+    assert "the system D-Bus is not there" in await told(BleEar())
+
+
+async def test_a_dbus_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/mute")
+    monkeypatch.setattr(ble, "_START_S", 0.2)
+    open_ones: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_unix_server(lambda reader, writer: open_ones.append(writer), f"{tmp_path}/mute")
+    assert "did not answer within" in await told(BleEar())
+    for writer in open_ones:
+        writer.close()
+    server.close()
+
+
+async def test_another_error_is_passed_on_in_its_own_words(bluez: SimulatedBluez) -> None:
+    bluez.passive = False
+    bluez.faults = {"StartDiscovery": deque([DbusError("org.bluez.Error.InProgress", "Operation already in progress")])}
+    assert "Operation already in progress" in await told(BleEar())
