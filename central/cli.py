@@ -1,0 +1,136 @@
+"""`guet central run` and `guet central status`: the platform's side on one machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from central.broker import Broker
+from central.database import Database, url_in
+from central.errors import CentralError
+from central.export import export
+from central.ingest import run_ingester
+from central.status import GatewayStatus, gateways, refusals, report
+
+FOLDER = Path("guet-central")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Le centre : courtier, base, réception des relevés / The centre: broker, database, ingester"""
+    options = _parser().parse_args(argv)
+    try:
+        if options.verb == "run":
+            logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+            return asyncio.run(_run(options))
+        if options.verb == "export":
+            print(json.dumps(export(options.database or url_in(options.data)), ensure_ascii=False))
+            return 0
+        return _status(options)
+    except CentralError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="guet central", description=main.__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run | status | export")
+    run = verbs.add_parser("run", help=_say("démarre le centre, jusqu'à Ctrl-C", "starts the centre, until Ctrl-C"))
+    run.add_argument("--mqtt-port", type=int, default=1883, help=_say("port des passerelles", "port for gateways"))
+    run.add_argument("--nats-port", type=int, default=4222, help=_say("port du journal", "port of the log"))
+    existing = _say(
+        "serveur NATS existant, au lieu d'en démarrer un", "an existing NATS server, instead of starting one"
+    )
+    run.add_argument("--nats", default="", metavar="URL", help=existing)
+    status = verbs.add_parser("status", help=_say("l'état de chaque passerelle", "how each gateway stands"))
+    status.add_argument("--json", action="store_true", help=_say("pour les machines", "for machines"))
+    told = _say("alertes, actions et états, en JSON", "alerts, actions and states, as JSON")
+    whole = verbs.add_parser("export", help=told)
+    for verb in (run, status, whole):
+        own = _say(f"dossier des données (défaut : {FOLDER})", f"folder of the data (default: {FOLDER})")
+        verb.add_argument("--data", type=Path, default=FOLDER, help=own)
+        other = _say("PostgreSQL existant, au lieu de celui du dossier", "an existing PostgreSQL, not the folder's own")
+        verb.add_argument("--database", default="", metavar="URL", help=other)
+    return parser
+
+
+async def _run(options: argparse.Namespace) -> int:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        nats_url = options.nats
+        if not nats_url:
+            broker = await stack.enter_async_context(Broker(options.data, options.mqtt_port, options.nats_port))
+            nats_url = broker.nats_url
+            print(_say(f"passerelles : {broker.mqtt_url}", f"gateways: {broker.mqtt_url}"))
+        database = await stack.enter_async_context(Database(options.database or options.data))
+        # With a password in it, an address is no one else's business.
+        print(_say("base : ", "database: ") + (options.data.name if not options.database else "PostgreSQL"), flush=True)
+        await run_ingester(nats_url, database.url, stop)
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    url = options.database or url_in(options.data)
+    found, refused = gateways(url), refusals(url)
+    if options.json:
+        body = {
+            "gateways": [gateway.as_json() for gateway in found],
+            "refused": [{"gateway": gateway, "reason": reason, "count": count} for gateway, reason, count in refused],
+            "total": report(url),
+        }
+        print(json.dumps(body, indent=2, ensure_ascii=False))
+        return 0
+    for line in _table(found):
+        print(line)
+    if refused:
+        print(_say("Messages refusés :", "Refused messages:"))
+        for gateway, reason, count in refused:
+            print(f"  {gateway or '?'}  {reason}  {count}")
+    return 0
+
+
+def _table(found: Sequence[GatewayStatus]) -> list[str]:
+    if not found:
+        return [_say("Aucune passerelle entendue jusqu'ici.", "No gateway heard so far.")]
+    french = ("passerelle", "vue", "reçus", "manquants", "écartés", "répétés", "refusés", "alertes (en cours)")
+    english = ("gateway", "seen", "records", "missing", "dropped", "repeated", "refused", "alerts (open)")
+    rows: list[tuple[str, ...]] = [english if _english() else french]
+    for one in found:
+        numbers = (one.records, one.missing, one.dropped, one.redelivered, one.refused)
+        rows.append((one.gateway, _ago(one.last_seen), *map(str, numbers), f"{one.alerts} ({one.open_alerts})"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _ago(when: datetime | None) -> str:
+    if when is None:
+        return _say("jamais", "never")
+    seconds = max(0, round((datetime.now(UTC) - when).total_seconds()))
+    for unit, size in (("j" if not _english() else "d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return _say(f"il y a {seconds // size} {unit}", f"{seconds // size} {unit} ago")
+    return _say(f"il y a {seconds} s", f"{seconds} s ago")
+
+
+def _english() -> bool:
+    # As the gateway's command line decides it; the centre does not import the gateway.
+    given = (os.environ.get(name) for name in ("GUET_LANG", "LC_ALL", "LC_MESSAGES", "LANG"))
+    return next((text.lower().startswith("en") for text in given if text), False)
+
+
+def _say(french: str, english: str) -> str:
+    return english if _english() else french
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,163 @@
+"""The ingester: takes records from the log into the database, and tells the gateways what is safe.
+
+    log (JetStream) -> check against the contract -> COMMIT -> acknowledge to the log -> acknowledge to the gateways
+
+in this order, so that whatever dies in between, a record is only done again, and what is done again is absorbed. Any number
+of them may work on the one durable consumer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections import deque
+from typing import Final
+
+import nats
+import psycopg
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+
+from central.batch import store
+from central.errors import CentralError
+
+log = logging.getLogger(__name__)
+
+STREAM: Final = "GUET"
+CONSUMER: Final = "ingest"
+SUBJECTS: Final = [f"guet.v1.*.{kind}" for kind in ("summary", "alert", "gap", "status", "audit", "reading")]
+BATCH: Final = 1000
+_LINGER_S: Final = 0.01
+_PULL_S: Final = 20.0
+_STOP_S: Final = 0.25
+_ACK_WAIT_S: Final = 60.0
+_RETRY_S: Final = (0.2, 30.0)
+
+
+async def run_ingester(nats_url: str, database_url: str, stop: asyncio.Event) -> None:
+    """Works until `stop` is set; begins again by itself when the log or the database go away."""
+    pause_s, most_s = _RETRY_S
+    while not stop.is_set():
+        began_s = asyncio.get_running_loop().time()
+        try:
+            await _work(nats_url, database_url, stop)
+        except (OSError, NatsError, psycopg.Error, CentralError, TimeoutError) as error:
+            log.warning("ingester: %s: %s; trying again", type(error).__name__, str(error).strip())
+            if asyncio.get_running_loop().time() - began_s > most_s:
+                pause_s = _RETRY_S[0]
+            try:
+                async with asyncio.timeout(random.uniform(0, pause_s)):  # noqa: S311 - spreads workers, guards nothing
+                    await stop.wait()
+            except TimeoutError:
+                pass
+            pause_s = min(2 * pause_s, most_s)
+
+
+async def _work(nats_url: str, database_url: str, stop: asyncio.Event) -> None:
+    lost = asyncio.Event()
+
+    async def on_lost() -> None:
+        lost.set()
+
+    # Without reconnection: one place decides when to try again, and begins from a clean state.
+    client = await nats.connect(
+        nats_url, allow_reconnect=False, connect_timeout=5, disconnected_cb=on_lost, closed_cb=on_lost, error_cb=_quiet
+    )
+    try:
+        pull = await _Pull.open(client, lost)
+        async with await psycopg.AsyncConnection.connect(database_url, connect_timeout=10) as connection:
+            await connection.set_autocommit(True)
+            await connection.execute("set statement_timeout = '60s'")
+            months: set[str] = set()
+            while not stop.is_set():
+                messages = await pull.batch(stop)
+                if not messages:
+                    continue
+                acks = await store(connection, [(message.subject, message.data) for message in messages], months)
+                for message in messages:
+                    await client.publish(message.reply, b"+ACK")
+                for ack in acks:
+                    body = {"epoch": ack.epoch, "from": ack.first, "to": ack.last}
+                    await client.publish(f"guet.v1.{ack.gateway}.ack", json.dumps(body).encode())
+                await client.flush(timeout=5)
+    finally:
+        await client.close()
+
+
+async def _quiet(error: Exception) -> None:
+    log.debug("ingester: %s", error)
+
+
+class _Pull:
+    """A standing request for messages to the durable consumer, so that they come without being asked for one by one."""
+
+    def __init__(self, client: Client, lost: asyncio.Event) -> None:
+        self._client, self._lost = client, lost
+        self._inbox = client.new_inbox()
+        self._waiting: deque[Msg] = deque()
+        self._came = asyncio.Event()
+        self._asked = 0
+        self._until_s = 0.0
+
+    @classmethod
+    async def open(cls, client: Client, lost: asyncio.Event) -> _Pull:
+        manager = client.jsm()
+        stream = StreamConfig(
+            name=STREAM,
+            subjects=SUBJECTS,
+            storage=StorageType.FILE,
+            retention=RetentionPolicy.LIMITS,
+            discard=DiscardPolicy.OLD,
+            max_age=7 * 86_400,
+            max_bytes=4 * 1024**3,
+        )
+        consumer = ConsumerConfig(
+            durable_name=CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=_ACK_WAIT_S, max_ack_pending=10 * BATCH
+        )
+        await manager.add_stream(stream)
+        await manager.add_consumer(STREAM, consumer)
+        pull = cls(client, lost)
+        await client.subscribe(pull._inbox, cb=pull._take)
+        return pull
+
+    async def _take(self, message: Msg) -> None:
+        if message.headers and "Status" in message.headers:  # the request is over: nothing left, expired, or no server
+            if message.headers["Status"] != "100":
+                self._asked = 0
+        else:
+            self._asked -= 1
+            self._waiting.append(message)
+        self._came.set()
+
+    async def batch(self, stop: asyncio.Event) -> list[Msg]:
+        """Up to BATCH messages, soon after the first; none now and then, or when told to stop."""
+        loop = asyncio.get_running_loop()
+        while not self._waiting:
+            if self._lost.is_set():
+                raise CentralError("the connection to the log was lost")
+            if stop.is_set():
+                return []
+            await self._ask(loop.time())
+            self._came.clear()
+            try:
+                async with asyncio.timeout(_STOP_S):
+                    await self._came.wait()
+            except TimeoutError:
+                pass
+        if len(self._waiting) < BATCH:
+            await asyncio.sleep(_LINGER_S)
+        out = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
+        await self._ask(loop.time())
+        return out
+
+    async def _ask(self, now_s: float) -> None:
+        if self._asked > BATCH // 2 and now_s < self._until_s:
+            return
+        self._asked, self._until_s = BATCH, now_s + _PULL_S + 1.0
+        request = {"batch": BATCH, "expires": int(_PULL_S * 1e9)}
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{CONSUMER}"
+        await self._client.publish(subject, json.dumps(request).encode(), reply=self._inbox)

@@ -1,0 +1,440 @@
+"""The durable lane: takes records from the outbox to an MQTT broker until the platform acknowledges them.
+
+Acknowledgement is by commit (`ack = "commit"`): a record leaves when the centre says that it has committed it, never
+on PUBACK, which says only that a broker has it in hand; brokers die. With `ack = "broker"`, for platforms that cannot
+say so, a PUBACK with reason 0 must do; "no matching subscribers" is not delivery.
+
+The outbox is the queue. paho holds a window of messages and nothing else: every connection is a new client, so that
+what it keeps for a reconnection (and counts wrongly there) does not matter. It runs on the event loop; only connecting,
+which blocks, has a thread. Time-outs here are the event loop's: the network is as slow as it is, however fast the
+site's time runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from gateway.clock import Clock
+from gateway.errors import SiteError, StoreError, UplinkError
+from gateway.outbox import Outbox
+from gateway.site import LOOPBACK, Upstream
+from gateway.store import Store
+from gateway.upstream.payload import URGENT, Record, parse_ack, render, topic
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import Client
+
+log = logging.getLogger(__name__)
+
+CONNECT_WITHIN_S: Final = 20.0
+KEEPALIVE_S: Final = 30
+_BURST: Final = 10
+_STEADY_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How hard the lane tries. window: records sent and not yet acknowledged, and beside them as many as `urgent` that
+    may not wait; resend_s: after how long one is sent again (doubled each time, at most eightfold, give or take a
+    quarter); retry_s: a new connection is tried after a random time up to this, doubled each time up to
+    `retry_max_s`."""
+
+    window: int = 100
+    urgent: int = 20
+    resend_s: float = 15.0
+    retry_s: float = 1.0
+    retry_max_s: float = 900.0
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the start. refused_acks: not understood, of another epoch, or for records never sent; undelivered: the
+    broker had nobody to give them to, or would not take them."""
+
+    sessions: int = 0
+    sent: int = 0
+    resent: int = 0
+    acknowledged: int = 0
+    refused_acks: int = 0
+    undelivered: int = 0
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A record on its way. `at_broker`: this connection's broker has it in hand."""
+
+    record: Record
+    due_s: float
+    tries: int = 1
+    at_broker: bool = False
+
+
+@dataclass(slots=True)
+class _Session:
+    """One connection."""
+
+    client: Client
+    mids: dict[int, int] = field(default_factory=dict)
+    accepted: asyncio.Event = field(default_factory=asyncio.Event)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    why: str = ""
+    running: bool = False
+
+
+class Uplink:
+    """See the module. `run` it for as long as the gateway lives; it never ends because of the network or platform."""
+
+    def __init__(self, store: Store, gateway: str, upstream: Upstream, clock: Clock, pace: Pace | None = None) -> None:
+        self._gateway, self._clock, self._pace = gateway, clock, pace or Pace()
+        self._by_broker = upstream.ack == "broker"
+        self._host, self._port, self._tls = server_of(upstream)
+        self._user, self._password = upstream.user, _password(upstream)
+        self.outbox = Outbox(store)
+        self.counters = Counters()
+        self.connected = False
+        self.last_acknowledged_s: float | None = None
+        """Site time when the platform last took something over."""
+        self.trouble = ""
+        """Why there is no connection; empty while there is one."""
+        self._flying: dict[int, _Flight] = {}
+        self._chance = random.Random()  # noqa: S311 - spreads a fleet, guards nothing
+
+    async def run(self) -> None:
+        """Connects, sends, and connects again, until cancelled."""
+        tries = 0
+        loop = asyncio.get_running_loop()
+        while True:
+            began_s, acknowledged = loop.time(), self.counters.acknowledged
+            try:
+                await self._connect_and_send()
+            except (UplinkError, StoreError, OSError, ValueError) as error:
+                self._say_unavailable(str(error) or type(error).__name__)
+            finally:
+                self.connected = False
+            if loop.time() - began_s >= _STEADY_S or self.counters.acknowledged > acknowledged:
+                tries = 0
+            pause_s = min(self._pace.retry_max_s, self._pace.retry_s * 2 ** min(tries, 20))
+            tries += 1
+            await asyncio.sleep(self._chance.uniform(0, pause_s))
+
+    def _say_unavailable(self, why: str) -> None:
+        if not self.trouble:
+            log.warning("uplink %s:%s unavailable: %s", self._host, self._port, why)
+        self.trouble = why
+
+    # -- one connection --------------------------------------------------------------------------------------------
+
+    async def _connect_and_send(self) -> None:
+        loop = asyncio.get_running_loop()
+        session = _Session(self._client())
+        client = session.client
+        self._listen(session)
+        ticking = None
+        try:
+            await self._open(client)
+            # Only now, and on this thread: paho has queued its CONNECT and asked for a writer that was not there yet.
+            session.running = True
+            sock = client.socket()
+            if sock is None:
+                raise UplinkError(f"{self._host}:{self._port}: the connection was closed at once")
+            loop.add_reader(sock, self._read, client)
+            loop.add_writer(sock, client.loop_write)
+            ticking = loop.create_task(_tick(client), name="uplink keep-alive")
+            await self._accepted(session)
+            self.counters.sessions += 1
+            self.connected = True
+            if self.trouble:
+                log.warning("uplink %s:%s available again", self._host, self._port)
+                self.trouble = ""
+            await self._send(session)
+            raise UplinkError(f"{self._host}:{self._port}: connection lost: {session.why}")
+        finally:
+            if ticking is not None:
+                ticking.cancel()
+            client.disconnect()
+            client.loop_write()
+            self._detach(client)
+            _shut(client)
+            now_s = loop.time()
+            for flight in self._flying.values():
+                if not flight.at_broker:
+                    flight.due_s = now_s
+                flight.at_broker = False
+
+    @staticmethod
+    def _detach(client: Client) -> None:
+        if (sock := client.socket()) is not None:
+            asyncio.get_running_loop().remove_reader(sock)
+            asyncio.get_running_loop().remove_writer(sock)
+
+    async def _open(self, client: Client) -> None:
+        """TCP and TLS, in a thread, because paho does that blocking. A thread given up closes what it opened."""
+
+        def give_up(done: asyncio.Future[Any]) -> None:
+            if not done.cancelled():
+                done.exception()
+            _shut(client)
+
+        connecting = asyncio.ensure_future(asyncio.to_thread(client.connect, self._host, self._port, KEEPALIVE_S))
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                await asyncio.shield(connecting)
+        except TimeoutError:
+            connecting.add_done_callback(give_up)
+            raise UplinkError(
+                f"{self._host}:{self._port}: expected an answer within {CONNECT_WITHIN_S:.0f} s"
+            ) from None
+        except asyncio.CancelledError:
+            connecting.add_done_callback(give_up)
+            raise
+
+    async def _accepted(self, session: _Session) -> None:
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                await session.accepted.wait()
+        except TimeoutError:
+            raise UplinkError(f"{self._host}:{self._port}: expected CONNACK within {CONNECT_WITHIN_S:.0f} s") from None
+        if session.over.is_set():
+            raise UplinkError(f"{self._host}:{self._port}: refused: {session.why}")
+
+    def _client(self) -> Client:
+        from paho.mqtt.client import Client, MQTTv5, MQTTv311
+        from paho.mqtt.enums import CallbackAPIVersion
+
+        # NATS speaks 3.1.1 only; but only 5 says in a PUBACK whether anybody was there to receive.
+        version = MQTTv5 if self._by_broker else MQTTv311
+        clean = None if self._by_broker else True
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=f"guet-{self._gateway}",
+            clean_session=clean,
+            protocol=version,
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_WITHIN_S / 2
+        client.max_inflight_messages_set(self._pace.window + self._pace.urgent)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        if self._user:
+            client.username_pw_set(self._user, self._password or None)
+        return client
+
+    def _listen(self, session: _Session) -> None:
+        """All callbacks run on the event loop's thread, from `loop_read`, `loop_write` or `loop_misc`."""
+        client, wake = session.client, self.outbox.changed
+        loop = asyncio.get_running_loop()
+
+        def on_connect(_client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+            if reason.is_failure:
+                session.why = str(reason)
+                session.over.set()
+            elif not self._by_broker:
+                client.subscribe(topic(self._gateway, "ack"), qos=0)
+            else:
+                session.accepted.set()
+            if reason.is_failure:
+                session.accepted.set()
+
+        def on_subscribe(_client: Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
+            if any(reason.is_failure for reason in reasons):
+                session.why = f"it does not let {self._gateway!r} hear its acknowledgements"
+                session.over.set()
+            session.accepted.set()
+
+        def on_disconnect(_client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+            session.why = session.why or str(reason)
+            session.over.set()
+            session.accepted.set()
+            wake.set()
+
+        def on_publish(_client: Client, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
+            self._taken_by_broker(session, mid, reason.value)
+
+        def on_message(_client: Client, _data: Any, message: Any) -> None:
+            self._acknowledged(message.payload)
+
+        def write(_client: Client, _data: Any, sock: Any) -> None:
+            if session.running:
+                loop.add_writer(sock, client.loop_write)
+
+        def written(_client: Client, _data: Any, sock: Any) -> None:
+            if session.running:
+                loop.remove_writer(sock)
+
+        def closing(_client: Client, _data: Any, sock: Any) -> None:
+            if session.running:
+                loop.remove_reader(sock)
+                loop.remove_writer(sock)
+
+        client.on_connect, client.on_disconnect, client.on_subscribe = on_connect, on_disconnect, on_subscribe
+        client.on_publish, client.on_message = on_publish, on_message
+        client.on_socket_register_write, client.on_socket_unregister_write = write, written
+        client.on_socket_close = closing
+
+    @staticmethod
+    def _read(client: Client) -> None:
+        client.loop_read()
+        # What TLS has already deciphered does not make the socket readable again.
+        while isinstance(sock := client.socket(), ssl.SSLSocket) and sock.pending():
+            client.loop_read()
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    async def _send(self, session: _Session) -> None:
+        """Keeps the window full until the connection is over."""
+        loop = asyncio.get_running_loop()
+        while not session.over.is_set():
+            self.outbox.changed.clear()
+            now_s = loop.time()
+            for number, flight in enumerate([f for f in self._flying.values() if f.due_s <= now_s]):
+                if flight.record.seq in self._flying:
+                    self._again(session, flight, now_s)
+                await _breathe(number)
+            records = self._next()
+            for number, record in enumerate(records):
+                self._flying[record.seq] = _Flight(record, self._due(loop.time(), 1))
+                self._publish(session, record)
+                self.counters.sent += 1
+                await _breathe(number)
+            if records:
+                continue
+            due_s = min((flight.due_s for flight in self._flying.values()), default=now_s + 60.0)
+            try:
+                async with asyncio.timeout(max(0.01, min(60.0, due_s - loop.time()))):
+                    await self.outbox.changed.wait()
+            except TimeoutError:
+                pass
+
+    def _next(self) -> list[Record]:
+        """What the window has room for; waits for a quarter of it, so that the disk is not asked for single records."""
+        urgent = sum(flight.record.kind in URGENT for flight in self._flying.values())
+        room = self._pace.window - (len(self._flying) - urgent)
+        others = room if room >= self._pace.window // 4 else 0
+        records = self.outbox.take(self._pace.urgent - urgent, others, self._flying)
+        if not records and not self._flying and self.outbox.pending_rows() > 0:
+            self.outbox.rewind()
+            records = self.outbox.take(self._pace.urgent, self._pace.window, self._flying)
+        return records
+
+    def _again(self, session: _Session, flight: _Flight, now_s: float) -> None:
+        flight.tries += 1
+        flight.at_broker = False
+        flight.due_s = self._due(now_s, flight.tries)
+        self.counters.resent += 1
+        self._publish(session, flight.record)
+
+    def _publish(self, session: _Session, record: Record) -> None:
+        where, payload = render(self._gateway, self.outbox.epoch, record)
+        info = session.client.publish(where, payload, qos=1)
+        session.mids[info.mid] = record.seq
+
+    def _due(self, now_s: float, tries: int) -> float:
+        return now_s + self._pace.resend_s * min(1 << (tries - 1), 8) * self._chance.uniform(0.75, 1.25)
+
+    # -- being answered ----------------------------------------------------------------------------------------------
+
+    def _taken_by_broker(self, session: _Session, mid: int, reason: int) -> None:
+        seq = session.mids.pop(mid, None)
+        flight = None if seq is None else self._flying.get(seq)
+        if flight is None:
+            return
+        if reason != 0:
+            self.counters.undelivered += 1
+            return
+        flight.at_broker = True
+        if self._by_broker:
+            self._leave([flight.record.seq])
+
+    def _acknowledged(self, payload: bytes) -> None:
+        """Takes only what this process has sent: what it has not may have been forged, and is sent again anyway."""
+        try:
+            ack = parse_ack(payload)
+            if ack.epoch != self.outbox.epoch:
+                raise UplinkError(
+                    f"acknowledgement: expected epoch {self.outbox.epoch}, got {ack.epoch[:40]!r}; ignored"
+                )
+        except UplinkError as error:
+            self._refuse(str(error))
+            return
+        seqs = [seq for seq in self._flying if ack.first <= seq <= ack.last]
+        self._leave(seqs)
+        if ack.last - ack.first + 1 > len(seqs):
+            unsent = self.outbox.holds(ack.first, ack.last, limit=1)
+            if unsent or ack.last > self.outbox.last_seq():
+                self._refuse(f"acknowledgement: {ack.first} to {ack.last} includes records never sent; those stay")
+
+    def _leave(self, seqs: list[int]) -> None:
+        for seq in seqs:
+            del self._flying[seq]
+        if seqs:
+            self.outbox.acknowledge(seqs)
+            self.counters.acknowledged += len(seqs)
+            self.last_acknowledged_s = self._clock.now()
+            self.outbox.changed.set()
+
+    def _refuse(self, why: str) -> None:
+        self.counters.refused_acks += 1
+        count = self.counters.refused_acks
+        if count & (count - 1) == 0:  # 1, 2, 4, 8 ...: not every one of a flood
+            log.warning("uplink: %s (%d so far)", why, count)
+
+
+def server_of(upstream: Upstream) -> tuple[str, int, ssl.SSLContext | None]:
+    """Host, port, and how to be sure whom we speak to. Raises SiteError for what must not or cannot be used."""
+    parts = urlsplit(upstream.url)
+    host = parts.hostname or ""
+    if parts.scheme == "mqtt":
+        if host not in LOOPBACK:
+            wrong = f"expected 'mqtts://...' to reach {host!r}, got plain 'mqtt://', which is for this machine only"
+            raise SiteError([f"[upstream] url: {wrong}"])
+        return host, parts.port or 1883, None
+    if parts.scheme != "mqtts" or not host:
+        raise SiteError([f"[upstream] url: expected 'mqtts://host:port', got {upstream.url!r}"])
+    try:
+        context = ssl.create_default_context(cafile=upstream.ca or None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if upstream.certificate:
+            context.load_cert_chain(upstream.certificate, upstream.key or None)
+    except (OSError, ssl.SSLError) as error:
+        files = ", ".join(name for name in (upstream.ca, upstream.certificate, upstream.key) if name)
+        wrong = f"expected PEM files that belong together, got {files}: {error}"
+        raise SiteError([f"[upstream] ca, certificate, key: {wrong}"]) from error
+    return host, parts.port or 8883, context
+
+
+def _password(upstream: Upstream) -> str:
+    if not upstream.password_file:
+        return ""
+    try:
+        return Path(upstream.password_file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SiteError([f"[upstream] password_file: expected a file that can be read, got: {error}"]) from error
+
+
+async def _tick(client: Client) -> None:
+    """Keep-alive."""
+    while True:
+        await asyncio.sleep(1.0)
+        client.loop_misc()
+
+
+async def _breathe(number: int) -> None:
+    """Lets polling go on in the middle of a long backlog."""
+    if number % _BURST == _BURST - 1:
+        await asyncio.sleep(0)
+
+
+def _shut(client: Client) -> None:
+    """Close the socket now, whatever state paho thinks it is in."""
+    if (sock := client.socket()) is not None:
+        sock.close()
+
+
+__all__ = ["Counters", "Pace", "Uplink", "server_of"]
