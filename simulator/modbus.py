@@ -5,6 +5,8 @@ gateway's codec: a mistake of ours cannot be made twice and go unseen.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -31,7 +33,7 @@ _AREA: Mapping[int, Area] = {
 BROADCAST = 0
 
 
-class Refusal(Exception):  # noqa: N818 (named as in the standard's "exception response", which is no error of ours)
+class Refusal(Exception):
     """The device will not, with the exception code of the standard."""
 
     def __init__(self, code: ExcCodes) -> None:
@@ -224,7 +226,7 @@ class TcpServer:
     def drop_all(self) -> None:
         """Breaks every connection, as when the device restarts."""
         for connection in tuple(self.open):
-            connection.transport.abort()
+            connection.reset()
 
     def respond(self, unit: int, body: bytes) -> bytes | None:
         self.requests += 1
@@ -248,6 +250,12 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.open.discard(self)
 
+    def reset(self) -> None:
+        """Breaks the connection so that the other end sees an error, not an end."""
+        link = self.transport.get_extra_info("socket")
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
     def data_received(self, data: bytes) -> None:
         self._received += data
         while True:
@@ -267,7 +275,7 @@ class _Connection(asyncio.Protocol):
         if fault := faults.draw():
             faults.happened[fault.kind] += 1
             if fault.kind == "reset":
-                self.transport.abort()
+                self.reset()
                 return
             if fault.kind == "late":
                 delay_s += fault.by_s

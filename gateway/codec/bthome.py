@@ -269,8 +269,11 @@ class Bthome:
                 f"BTHome {sender}: expected a counter and a code of 8 bytes, got {len(data) - start}", data
             )
         # Loaded only where a device encrypts: it takes several megabytes.
-        from cryptography.exceptions import InvalidTag
-        from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+        try:
+            from cryptography.exceptions import InvalidTag
+            from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+        except ImportError:
+            raise GarbledAnswer(f"BTHome {sender}: encrypted; install the package `cryptography` to read it") from None
 
         address = data[1:7][::-1] if data[0] & _WITH_ADDRESS else _address(sender)
         nonce = address + b"\xd2\xfc" + data[:1] + data[-8:-4]

@@ -38,6 +38,7 @@ class BleEar:
     parts: kinds of content that are of interest ("fcd2", "mfr:0499"); all else is not heard. silence_s: seconds of the
     event loop without any advertisement after which the scan is started again. on_silence: called then, with the
     seconds since something was heard. last_heard_loop_s: event-loop time of the last advertisement; None before it.
+    passive: how it scans now; each `listen` tries passive first.
     """
 
     def __init__(
@@ -64,12 +65,15 @@ class BleEar:
         used, saying what to do."""
         loop = asyncio.get_running_loop()
         self._closed = False
+        self.passive = True
         await self._start()
         quiet_since_s = loop.time()
         try:
-            while not self._closed:
+            while True:
                 while self._queue:
                     yield self._queue.popleft()
+                if self._closed:
+                    return
                 self._filled.clear()
                 since_s = max(quiet_since_s, self.last_heard_loop_s or 0.0)
                 try:
@@ -99,10 +103,14 @@ class BleEar:
         self.traffic.reopened += 1
 
     async def _start(self) -> None:
+        from bleak import BleakAdapter
         from bleak.exc import BleakBluetoothNotAvailableError, BleakError
 
         if self.passive:
             try:
+                async with asyncio.timeout(_START_S):
+                    # BlueZ takes a monitor without a word while Bluetooth is off; this asks first.
+                    await BleakAdapter.get()
                 return await self._scan("passive")
             except BleakBluetoothNotAvailableError as error:
                 raise LinkError(_advice(self.adapter, error)) from error

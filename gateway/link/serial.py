@@ -45,6 +45,8 @@ BABBLE_S = 2.0
 """Longest wait for a line to fall silent; something that never stops sending cannot be waited for."""
 SHORT_ANSWER = 8
 LOOK_AHEAD_S = 0.003
+"""Once this many bytes of an answer are there it is no short refusal, and what is missing is left to gather until this
+long before it is complete."""
 MAX_ANSWER = 1024
 """Bytes kept of what comes during one exchange; four times the longest frame of any bus we know."""
 SILENCE_CHARACTERS = 3.5
@@ -195,9 +197,11 @@ class SerialLink:
         first = not pending.received
         early = first and now < pending.sent_at
         self._quiet_since = max(self._quiet_since, now)
-        pending.received += data
+        pending.received = (pending.received + data)[: 2 * MAX_ANSWER]
         if pending.wrong is None:
             self._recognise(pending, early)
+        if pending.wrong is None and len(pending.received) > MAX_ANSWER:
+            pending.wrong = GarbledAnswer(f"{self.port}: more bytes than any answer has; does a device send unasked?")
         if pending.outcome.done():
             return
         rest_s = self._rest_s(pending)

@@ -161,7 +161,7 @@ class _Wire(asyncio.Protocol):
             return
         ms = (self._ask.patience_s + NETWORK_S) * 1000
         if self._received:
-            text = f"{self._where}: the answer broke off after {len(self._received)} bytes"
+            text = f"{self._where}: no whole answer within {ms:.0f} ms; does the device number its answers rightly?"
             self._outcome.set_exception(GarbledAnswer(text, self._received))
         else:
             text = f"{self._where}: no answer within {ms:.0f} ms; check power and unit id"

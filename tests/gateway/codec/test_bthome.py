@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 from hypothesis import given, settings
@@ -132,6 +134,12 @@ def test_an_encrypted_device_is_read_with_its_key() -> None:
     assert hear(sealed(1), Bthome({BIN: KEY})) == {(0x40, 0): "5203"}
 
 
+def test_without_the_package_that_decrypts_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
+    with pytest.raises(GarbledAnswer, match="install the package `cryptography`"):
+        hear(sealed(1), Bthome({BIN: KEY}))
+
+
 def test_a_wrong_key_is_said() -> None:
     with pytest.raises(GarbledAnswer, match="not this device's"):
         hear(sealed(1), Bthome({BIN: bytes(16)}))
@@ -149,6 +157,7 @@ def test_a_replayed_advertisement_is_not_used() -> None:
     with pytest.raises(GarbledAnswer, match="replayed"):
         hear(sealed(999), codec)
     assert hear(sealed(0), codec)  # a new battery
+    assert hear(sealed(150), codec)
 
 
 def test_a_forged_counter_does_not_silence_a_device() -> None:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from gateway.codec import Ask, Limits, Procedure, Span
 from gateway.codec.dali import QUERY_AREA, DaliPlace, Sci, sci_frame
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, Refused
-from simulator.dali import Adapter, Gear, GearDiagnostics, LightSource, energy_bank
+from simulator.dali import Adapter, Fault, Gear, GearDiagnostics, LightSource, energy_bank
 
 T = TypeVar("T")
 LIMITS = Limits(max_read=255, max_hole=6, patience_s=0.2)
@@ -90,7 +90,7 @@ def test_unwanted_locations_are_not_read() -> None:
     (span,) = Sci().spans(places, LIMITS)
     data = run(adapter, Sci().read(5, span, LIMITS))
     assert [data[span.offsets[place] :][:size] for place, size in places] == [BANKS[205][4:8], BANKS[205][0x1B:0x1C]]
-    assert adapter.frames == 18  # 19 more would read the hole
+    assert adapter.frames == 19  # to read the hole would take 17 more
 
 
 @given(
@@ -239,22 +239,42 @@ def test_three_corrupted_exchanges_are_garbled(fault: str) -> None:
         read(adapter, 5, DaliPlace(query="status"))
 
 
-@pytest.mark.parametrize("place", [bank(202, 0x04), bank(1, 0x03)])
-def test_a_frame_that_gear_did_not_hear_never_gives_wrong_bytes(place: DaliPlace) -> None:
-    """Each frame of the reading in turn is lost on the bus; DTR0 and DTR1 are left from other reading before."""
-    size = 12
-    expected = BANKS[place.bank or 0][place.location or 0 :][:size]
-    good = 0
-    for frame in range(40):
+@pytest.mark.parametrize("number", [205, 1])
+@pytest.mark.parametrize("second", ["lost", "receive"])
+def test_frames_that_gear_did_not_hear_never_give_wrong_bytes(number: int, second: Fault) -> None:
+    """Any frame of the reading is lost on the bus, and any later one too or its answer is corrupted; DTR0 and DTR1 are
+    left from other reading before."""
+    places = [(bank(number, 0x04), 4), (bank(number, 0x0B), 2), (bank(number, 0x1B), 1)]
+    (span,) = Sci().spans(places, LIMITS)
+    clean = street(5)
+    expected = run(clean, Sci().read(5, span, LIMITS))
+    outcomes = {"right": 0, "refused": 0}
+    for first in range(clean.frames):
+        for later in range(clean.frames - first):
+            adapter = street(5)
+            read(adapter, 5, bank(206, 0x04), 3)
+            adapter.faults.extend([None] * first + ["lost"] + [None] * later + [second])
+            try:
+                data = run(adapter, Sci().read(5, span, LIMITS))
+            except (GarbledAnswer, NoAnswer, Refused):
+                outcomes["refused"] += 1
+                continue
+            assert data == expected, (first, later)
+            outcomes["right"] += 1
+    assert all(outcomes.values()), outcomes
+
+
+def test_a_reading_survives_one_lost_frame_unless_it_set_where_to_read() -> None:
+    (span,) = Sci().spans([(bank(205, 0x04), 4), (bank(205, 0x1B), 1)], LIMITS)
+    lost = []
+    for frame in range(16):
         adapter = street(5)
-        read(adapter, 5, bank(206, 0x04), 3)
         adapter.faults.extend([None] * frame + ["lost"])
         try:
-            assert read(adapter, 5, place, size) == expected, frame
-            good += 1
-        except (GarbledAnswer, NoAnswer):
-            pass
-    assert 25 <= good < 40
+            assert run(adapter, Sci().read(5, span, LIMITS)) == BANKS[205][4:8] + b"\xff" * 19 + BANKS[205][0x1B:0x1C]
+        except GarbledAnswer:
+            lost.append(frame)
+    assert lost == [0, 4, 10]  # DTR1, DTR0 and DTR0
 
 
 def test_two_gears_at_one_address_are_garbled_with_the_reason() -> None:

@@ -126,6 +126,15 @@ async def test_close_ends_listening_gives_the_adapter_back_and_may_be_called_twi
     await listening(bluez, on=False)
 
 
+async def test_close_between_two_broadcasts_ends_listening(bluez: SimulatedBluez) -> None:
+    ear = BleEar()
+    saying = asyncio.create_task(advertised(bluez, bin_says(b"\x40\x01\x10")))
+    async with asyncio.timeout(LIMIT_S):
+        heard = [(broadcast.sender, await ear.close()) async for broadcast in ear.listen()]
+    assert heard == [(BIN, None)]
+    await saying
+
+
 async def test_a_cancelled_listener_gives_the_adapter_back(bluez: SimulatedBluez) -> None:
     waiting = asyncio.create_task(first(BleEar()))
     await listening(bluez)
@@ -197,15 +206,18 @@ async def test_no_such_adapter(bluez: SimulatedBluez, passive: bool) -> None:
     assert "Bluetooth hci7: there is no such adapter; see `bluetoothctl list`" in await told(BleEar("hci7"))
 
 
-async def test_bluetooth_switched_off(bluez: SimulatedBluez) -> None:
-    bluez.passive = False
+@pytest.mark.parametrize("passive", [True, False])
+async def test_bluetooth_switched_off(bluez: SimulatedBluez, passive: bool) -> None:
+    bluez.passive = passive
     bluez.powered = False
     assert "Bluetooth hci0: Bluetooth is switched off; run `rfkill unblock bluetooth`" in await told(BleEar())
 
 
 async def test_bluetooth_switched_off_under_a_passive_scan(bluez: SimulatedBluez) -> None:
+    waiting = asyncio.create_task(told(BleEar(silence_s=0.3)))
+    await listening(bluez)
     bluez.powered = False
-    assert "switched off" in await told(BleEar(silence_s=0.1))
+    assert "switched off" in await waiting
 
 
 async def test_no_permission(bluez: SimulatedBluez) -> None:

@@ -1,0 +1,286 @@
+"""The composition root of the gateway: builds everything from a checked site, and runs it in one TaskGroup.
+
+Nothing starts before everything could be built. The field side (polling, judging, acting) never waits for the uplink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway import __version__
+from gateway.action import Action, Done, Gate
+from gateway.alert import Alert, iso
+from gateway.clock import Clock
+from gateway.codec import HeardCodec, PolledCodec
+from gateway.codec.bthome import Bthome
+from gateway.codec.dali import Sci
+from gateway.codec.modbus import Rtu, Tcp
+from gateway.errors import ActionError, ModelError
+from gateway.inference import Model, load_model
+from gateway.judge import Judge
+from gateway.lighting import Schedule, Slot, arc_power_level
+from gateway.link import Ear, Link
+from gateway.link.ble import BleEar
+from gateway.link.serial import SerialLink
+from gateway.link.tcp import TcpLink
+from gateway.live import Live
+from gateway.plan import plan_ears, plan_visits
+from gateway.poll import HeardBus, PolledBus
+from gateway.reading import Snapshot, split_point
+from gateway.site import LightingEntry, Radio, Serial, Site, load_site
+from gateway.store import Store
+from gateway.summary import Summary
+from gateway.upstream.mqtt import Pace, Uplink
+from gateway.upstream.payload import Kind
+from gateway.watch import Watch
+
+log = logging.getLogger(__name__)
+
+HISTORY_S = 50 * 86400.0
+"""How much of the store's past the windows are filled with at start."""
+SETTLE_S = 5.0
+"""Site time that answers may take after a period's end before it is closed."""
+STATUS_EVERY_S = 3600.0
+LAST_WORDS_S = 15.0
+"""Real time that the outbox gets to empty itself when the gateway is told to end."""
+LONGEST_RETRY_S = 900.0
+"""Site time between two tries to reach the platform, at the most; SHORTEST_RETRY_S of real time at the least."""
+SHORTEST_RETRY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a kind of bus is opened, and which codec speaks on it."""
+
+    open: Callable[[Any], Link | Ear]
+    codec: Callable[[], PolledCodec | HeardCodec]
+
+
+def _serial(bus: Serial, default_line: str) -> Link:
+    return SerialLink(bus.port, bus.line or default_line)
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "modbus-rtu": Protocol(lambda bus: _serial(bus, "19200 8E1"), Rtu),
+    "modbus-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port), Tcp),
+    "modbus-rtu-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port), Rtu),
+    "dali-sci": Protocol(lambda bus: _serial(bus, "38400 8N1"), Sci),
+    "ble": Protocol(lambda bus: BleEar(bus.adapter), Bthome),
+}
+"""One row a protocol: this, and a codec, is all that a new one costs."""
+
+
+def home() -> Path:
+    """The folder that holds device_profiles/ and edge_models/: GUET_HOME, or where this checkout is."""
+    return Path(os.environ.get("GUET_HOME") or Path(__file__).resolve().parents[1])
+
+
+def read_site(path: Path) -> tuple[Site, list[Watch]]:
+    """A site and its watches with their models. Raises SiteError or ModelError with everything that is wrong."""
+    site = load_site(path, home() / "device_profiles")
+    return site, build_watches(site)
+
+
+def build_watches(site: Site) -> list[Watch]:
+    """The watches of a site. Raises ModelError with all faults of all models."""
+    watches: list[Watch] = []
+    faults: list[str] = []
+    models: dict[str, Model] = {}
+    for entry in site.watches.values():
+        try:
+            model = models.get(entry.model) or load_model(home() / "edge_models" / entry.model)
+            models[entry.model] = model
+            units = {point: site.point(point).unit for points in entry.inputs.values() for point in points}
+            watches.append(Watch(entry, model, units))
+        except ModelError as error:
+            faults += [f"watch {entry.name!r}: {fault}" for fault in error.faults]
+        except ValueError as error:
+            faults.append(f"watch {entry.name!r}.inputs: {error}")
+    if faults:
+        raise ModelError(faults)
+    return watches
+
+
+class Gateway:
+    """A gateway: built whole from a checked site and an open store, then `run` until `stop` is set."""
+
+    def __init__(self, site: Site, watches: list[Watch], store: Store, clock: Clock) -> None:
+        self.site, self.store, self.clock = site, store, clock
+        self.stop = asyncio.Event()
+        self.buses = {name: self._bus(name) for name in site.buses}
+        self.live = Live(site, clock, self.buses)
+        self.judge = Judge(site, watches)
+        pace = Pace(retry_max_s=max(SHORTEST_RETRY_S, clock.loop_seconds(LONGEST_RETRY_S)))
+        self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace) if site.upstream else None
+        writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
+        self.gate = Gate(site, writers, clock, lambda: self.online, self._record_action)
+        self.boot = f"{os.getpid()}-{clock.now():.0f}"
+        self.actions: list[Done] = []
+
+    @property
+    def online(self) -> bool:
+        """Whether the platform can be reached now."""
+        return self.uplink is not None and self.uplink.connected
+
+    def _bus(self, name: str) -> PolledBus | HeardBus:
+        bus = self.site.buses[name]
+        protocol = PROTOCOLS[bus.protocol]
+        devices = [device for device in self.site.devices.values() if device.bus == name]
+        codec, link = protocol.codec(), protocol.open(bus)
+        if isinstance(bus, Radio):
+            return HeardBus(name, link, plan_ears(devices, codec), self.clock, self._take)  # type: ignore[arg-type]
+        return PolledBus(name, link, codec, plan_visits(devices, codec), self.clock, self._take)  # type: ignore[arg-type]
+
+    def _take(self, snapshot: Snapshot) -> None:
+        self.live.take(snapshot)
+        for summary in self.judge.take(snapshot):
+            self.store.add_summary(summary)
+        if self.site.upstream is not None and self.site.upstream.readings:
+            body = {"device": snapshot.device, "values": dict(snapshot.values)}
+            self.store.put(Kind.READING, snapshot.time_s, body)
+
+    def _record_action(self, done: Done) -> None:
+        self.actions = [*self.actions[-99:], done]
+        self.store.put(Kind.AUDIT, done.time_s, done.as_json())
+
+    async def run(self) -> None:
+        """Runs until `stop` is set or cancelled; then gives the outbox a short while to empty, and the ports back."""
+        await self._recall()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                field = [tasks.create_task(bus.run(), name=f"bus {name}") for name, bus in self.buses.items()]
+                field.append(tasks.create_task(self._tick(), name="judge"))
+                field += [
+                    tasks.create_task(self._light(street), name=f"lighting {street.name}")
+                    for street in self.site.lighting.values()
+                ]
+                uplink = tasks.create_task(self.uplink.run(), name="uplink") if self.uplink is not None else None
+                await self.stop.wait()
+                for task in field:
+                    task.cancel()
+                self.store.put(Kind.STATUS, self.clock.now(), self.status())
+                await self.store.flush()
+                if uplink is not None:
+                    await self._last_words()
+                    uplink.cancel()
+        finally:
+            for bus in self.buses.values():
+                await (bus.link if isinstance(bus, PolledBus) else bus.ear).close()
+
+    async def _last_words(self) -> None:
+        """What is in the outbox goes while the platform is there to take it; the rest waits for the next start."""
+        assert self.uplink is not None
+        try:
+            async with asyncio.timeout(LAST_WORDS_S):
+                while self.uplink.connected and self.uplink.outbox.pending_rows() > 0:
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            log.warning("uplink: %d records are left for the next start", self.uplink.outbox.pending_rows())
+
+    async def _recall(self) -> None:
+        now_s = self.clock.now()
+        watched = {
+            point.split("/")[0]
+            for entry in self.site.watches.values()
+            for points in entry.inputs.values()
+            for point in points
+        }
+        history = self.store.summaries(watched, now_s - HISTORY_S, now_s) if watched else []
+        states = {
+            name: state for name in self.judge.watches if (state := self.store.state(f"watch/{name}")) is not None
+        }
+        self.judge.recall(history, states, self.store.open_alerts())
+
+    async def _tick(self) -> None:
+        """Ends periods, judges, and has what came of it on disk before it goes on."""
+        period_s = self.site.period_s
+        status_s = 0.0
+        while True:
+            now_s = self.clock.now()
+            await self.clock.sleep(period_s - now_s % period_s + SETTLE_S)
+            now_s = self.clock.now()
+            outcome = self.judge.tick(now_s)
+            for summary in outcome.summaries:
+                self.store.add_summary(summary)
+            for alert in outcome.alerts:
+                _log_alert(alert)
+            states = {f"watch/{name}": state for name, state in outcome.states.items()}
+            if states or outcome.alerts:
+                await self.store.decide(states, outcome.alerts)
+            if now_s - status_s >= STATUS_EVERY_S:
+                status_s = now_s
+                self.store.put(Kind.STATUS, now_s, self.status())
+
+    def status(self) -> dict[str, Any]:
+        """The status record's body (central/contract/status.schema.json): what this run of the gateway did so far."""
+        return {
+            "version": __version__,
+            "boot": self.boot,
+            "time": iso(self.clock.now()),
+            "time_trusted": self.clock.trusted,
+            "buses": {
+                name: {
+                    "protocol": self.site.buses[name].protocol,
+                    "requests": self.live.requests(name),
+                    "readings": self.live.readings[name],
+                }
+                for name in self.buses
+            },
+            "devices": {state.device.name: state.words for state in self.live.states()},
+        }
+
+    async def _light(self, street: LightingEntry) -> None:
+        """Keeps a street at the level of its schedule, network or not; tries again what a lamp did not take."""
+        gateway = self.site.gateway
+        slots = [Slot(slot.at, slot.level) for slot in street.slots]
+        schedule = Schedule(slots, gateway.latitude, gateway.longitude, self.site.zone)
+        given: dict[str, float] = {}
+        while True:
+            now_s = self.clock.now()
+            percent = schedule.level_percent(now_s)
+            for lamp in street.lamps:
+                device, name = split_point(lamp)
+                unit = self.site.devices[device].points[name].unit
+                value = percent if unit == "%" else float(arc_power_level(percent))
+                if given.get(lamp) == value:
+                    continue
+                action = Action(lamp, value, f"horaire de {street.name} : {percent:g} %")
+                try:
+                    if (await self.gate.perform(action)).confirmed:
+                        given[lamp] = value
+                except ActionError as error:
+                    log.error("lighting=%s %s", street.name, error)
+            change = schedule.next_change(now_s)
+            wait_s = 600.0 if change is None else min(600.0, max(1.0, change.time_s - self.clock.now()))
+            await self.clock.sleep(wait_s)
+
+
+def _log_alert(alert: Alert) -> None:
+    what = "cleared" if alert.cleared_s is not None else "raised"
+    log.warning(
+        "alert=%s %s kind=%s subject=%s score=%.2f", alert.id, what, alert.kind.value, alert.subject, alert.score
+    )
+
+
+async def give_history(site: Site, clock: Clock, summaries: Sequence[Summary]) -> None:
+    """Gives the store of a site that is not running the summaries of an earlier time, to remember and not to send. Raises
+    StoreError."""
+    async with Store.open(site.data, clock) as store:
+        store.import_summaries(summaries)
+
+
+async def outbox_left(site: Site, clock: Clock) -> tuple[int, int]:
+    """Of a site that is not running: the last sequence number its store gave out, and how many records still wait."""
+    async with Store.open(site.data, clock) as store:
+        (last,) = store.rows("select coalesce(max(seq), 0) from sqlite_sequence where name = 'outbox'")[0]
+        (waiting,) = store.rows("select count(*) from outbox")[0]
+    return last, waiting
+
+
+__all__ = ["PROTOCOLS", "Gateway", "build_watches", "give_history", "home", "outbox_left", "read_site"]

@@ -1,0 +1,105 @@
+"""The judge: snapshots -> summaries -> watches -> alerts, in order of time and without input or output.
+
+One judge serves the live gateway, the replay of a recording and the tests; what differs is only who gives it snapshots and
+who keeps what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.alert import Alert
+from gateway.reading import Snapshot
+from gateway.rule import SILENT_AFTER_PERIODS, no_data_alert
+from gateway.site import Site
+from gateway.summary import Summariser, Summary
+from gateway.watch import Watch
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one tick gave. `states`: by watch, what must survive a power cut, to be stored with the alerts at once."""
+
+    summaries: list[Summary] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    states: dict[str, Any] = field(default_factory=dict)
+
+
+class Judge:
+    """See the module."""
+
+    def __init__(self, site: Site, watches: Sequence[Watch]) -> None:
+        self.watches = {watch.name: watch for watch in watches}
+        self._summarisers = {name: Summariser(name, site.period_s) for name in site.devices}
+        self._silence = {name: _Silence(name, device.every_s, site.period_s) for name, device in site.devices.items()}
+
+    def recall(self, history: Iterable[Summary], states: Mapping[str, Any], open_alerts: Iterable[Alert]) -> None:
+        """Fills the windows from stored summaries, in order of time, and puts back what was remembered."""
+        for summary in history:
+            for watch in self.watches.values():
+                watch.add(summary)
+        for name, watch in self.watches.items():
+            if name in states:
+                watch.restore(states[name])
+        for alert in open_alerts:
+            if (silence := self._silence.get(alert.subject)) is not None and alert.model == "no_data":
+                silence.open = alert
+
+    def take(self, snapshot: Snapshot) -> list[Summary]:
+        """Takes a snapshot in; gives the summaries it completes (a period also ends by `tick`)."""
+        done = list(self._summarisers[snapshot.device].add(snapshot))
+        self._silence[snapshot.device].heard(snapshot)
+        for summary in done:
+            self._distribute(summary)
+        return done
+
+    def tick(self, now_s: float) -> Outcome:
+        """Ends the periods that are over at `now_s`, and judges what can be judged then."""
+        outcome = Outcome()
+        for summariser in self._summarisers.values():
+            for summary in summariser.close(now_s):
+                self._distribute(summary)
+                outcome.summaries.append(summary)
+        for watch in self.watches.values():
+            before = watch.judged_until_s
+            outcome.alerts += watch.judge(now_s)
+            if watch.judged_until_s != before:
+                outcome.states[watch.name] = watch.state()
+        for silence in self._silence.values():
+            outcome.alerts += silence.judge(now_s)
+        return outcome
+
+    def _distribute(self, summary: Summary) -> None:
+        for watch in self.watches.values():
+            watch.add(summary)
+
+
+class _Silence:
+    """Tells people when a device gives no good value for too long, and when it does again."""
+
+    def __init__(self, device: str, every_s: float, period_s: float) -> None:
+        self.device = device
+        self.patience_s = max(SILENT_AFTER_PERIODS * period_s, 4 * every_s)
+        self.good_s: float | None = None
+        self.reason = ""
+        self.open: Alert | None = None
+
+    def heard(self, snapshot: Snapshot) -> None:
+        if any(value is not None for value in snapshot.values.values()):
+            self.good_s, self.reason = snapshot.time_s, ""
+        elif snapshot.flaws:
+            self.reason = next(iter(snapshot.flaws.values())).reason
+
+    def judge(self, now_s: float) -> list[Alert]:
+        if self.good_s is None:
+            self.good_s = now_s
+        silent = now_s - self.good_s > self.patience_s
+        if silent and self.open is None:
+            self.open = no_data_alert(self.device, self.good_s, now_s, self.reason)
+            return [self.open]
+        if not silent and self.open is not None:
+            over, self.open = self.open.cleared(now_s), None
+            return [over]
+        return []

@@ -1,0 +1,350 @@
+"""A profile: a device model described in data, one TOML file each (device_profiles/).
+
+The schema is closed: what it does not know is a fault, and all faults of a file are told at once. There are no
+expressions and no conditions; a variant of a register map is another file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+
+from gateway.codec import Limits
+from gateway.codec.bthome import OBJECTS, BthomePlace
+from gateway.codec.dali import DaliPlace
+from gateway.codec.modbus import ModbusPlace
+from gateway.codec.value import Format
+from gateway.errors import ProfileError
+from gateway.unit import UNITS
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+NAME = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
+
+
+def duration_s(text: str) -> float:
+    """`90s`, `15min`, `1h` -> seconds. Raises ValueError for anything else, and for nothing at all."""
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"{text!r}: expected a duration such as '500ms', '60s', '15min', '1h'")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+class Closed(BaseModel):
+    """A table of a file that a person writes: an unknown key is a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Write(Closed):
+    """Limits of any write to a point, in its unit. Without this table a point cannot be written at all."""
+
+    min: float
+    max: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.min <= self.max:
+            raise ValueError(f"min {self.min} is above max {self.max}")
+        return self
+
+
+class Point(Closed):
+    """A named quantity that a device offers.
+
+    range: what the sensor can physically give, in the unit; a value outside is bad. personal: whether the signal says
+    something of a person; there is no default, whoever writes the profile must have thought of it.
+    """
+
+    name: str = Field(pattern=NAME)
+    title: str = ""
+    unit: str
+    personal: Literal["no", "indirect", "direct"]
+    every: str = ""
+    range: tuple[float, float] | None = None
+    labels: dict[str, str] = {}
+    write: Write | None = None
+
+    @field_validator("unit")
+    @classmethod
+    def _known_unit(cls, unit: str) -> str:
+        if unit not in UNITS:
+            raise ValueError(f"unit {unit!r} is not known; use a UCUM code, one of {', '.join(UNITS)}")
+        return unit
+
+    @field_validator("every")
+    @classmethod
+    def _duration(cls, every: str) -> str:
+        if every:
+            duration_s(every)
+        return every
+
+    @model_validator(mode="after")
+    def _range_ordered(self) -> Self:
+        if self.range and not self.range[0] < self.range[1]:
+            raise ValueError(f"range: expected [lowest, highest], got {list(self.range)}")
+        return self
+
+
+class ModbusPoint(Point, ModbusPlace, Format):
+    """A point in Modbus registers, or one bit of them."""
+
+    @property
+    def place(self) -> ModbusPlace:
+        return ModbusPlace(register=self.area, address=self.address)
+
+    @model_validator(mode="after")
+    def _bits_from_bit_areas(self) -> Self:
+        if (self.type == "bit") != (self.area in ("coil", "discrete")):
+            raise ValueError(
+                f"type {self.type!r} in {self.area!r}: a coil or discrete input has type 'bit', a register any other"
+            )
+        return self
+
+
+class DaliPoint(Point, DaliPlace, Format):
+    """A point of DALI control gear: the answer to a query, or locations of a memory bank."""
+
+    @property
+    def place(self) -> DaliPlace:
+        return DaliPlace(query=self.query, bank=self.bank, location=self.location)
+
+
+class BthomePoint(Point, BthomePlace):
+    """A point that a BTHome device advertises; the object id fixes how its number is written."""
+
+    @model_validator(mode="after")
+    def _unit_of_object(self) -> Self:
+        if self.unit != (given := OBJECTS[self.object].unit or "1"):
+            raise ValueError(f"unit: object {self.object:#04x} is in {given!r}, got {self.unit!r}")
+        return self
+
+    @property
+    def place(self) -> BthomePlace:
+        return BthomePlace(object=self.object, index=self.index)
+
+
+class RecordedPoint(Point):
+    """A point whose readings come from a file (`guet replay`)."""
+
+
+class Example(Closed):
+    """Bytes as some other source gives them, and the value they mean; no value where they mean "none"."""
+
+    source: str = Field(min_length=8)
+    point: str
+    raw: str
+    value: float | None = None
+
+    @field_validator("raw")
+    @classmethod
+    def _hex(cls, raw: str) -> str:
+        bytes.fromhex(raw)
+        return raw
+
+
+class _Profile(Closed):
+    """What every profile says. evidence: source = code in daily use elsewhere, manual = the maker's text,
+    library = a third party's collection, standard = a standard, own = our own firmware or recording."""
+
+    maker: str
+    model: str
+    kind: Literal[
+        "pressure_sensor", "flow_meter", "water_meter", "pump", "lamp", "lift_door", "lift_drive", "lift", "energy_meter",
+        "bin", "heating", "ventilation", "occupancy", "weather", "level_sensor", "recorded",
+    ]  # fmt: skip
+    source: str = Field(min_length=8)
+    evidence: Literal["source", "manual", "library", "standard", "own"]
+    caveats: tuple[str, ...] = ()
+    every: str = "60s"
+    example: tuple[Example, ...] = ()
+
+    @field_validator("every")
+    @classmethod
+    def _duration(cls, every: str) -> str:
+        duration_s(every)
+        return every
+
+
+class ModbusDefaults(Closed):
+    """How devices of this model are met on a line, and what they can take. Times in milliseconds."""
+
+    line: str = ""
+    unit_id: int = Field(default=1, ge=1, le=247)
+    max_read: int = Field(default=125, ge=1, le=125)
+    max_hole: int = Field(default=10, ge=0, le=124)
+    patience_ms: float = Field(default=300, gt=0, le=10_000)
+    interval_ms: float = Field(default=0, ge=0, le=10_000)
+
+    def limits(self) -> Limits:
+        return Limits(self.max_read, self.max_hole, self.patience_ms / 1000, self.interval_ms / 1000)
+
+
+class ModbusProfile(_Profile):
+    protocol: Literal["modbus"]
+    modbus: ModbusDefaults = ModbusDefaults()
+    point: tuple[ModbusPoint, ...] = Field(min_length=1)
+
+    def limits(self) -> Limits:
+        return self.modbus.limits()
+
+
+class DaliProfile(_Profile):
+    protocol: Literal["dali"]
+    point: tuple[DaliPoint, ...] = Field(min_length=1)
+
+    def limits(self) -> Limits:
+        return Limits(max_read=255, max_hole=6, patience_s=0.2)
+
+
+class BthomeProfile(_Profile):
+    protocol: Literal["bthome"]
+    point: tuple[BthomePoint, ...] = Field(min_length=1)
+
+
+class RecordedProfile(_Profile):
+    """A device that exists in a recording only. No file describes it: its points are those that the site names."""
+
+    protocol: Literal["recorded"]
+    point: tuple[RecordedPoint, ...]
+
+
+RECORDED = "recorded"
+"""What a site gives as the profile of a recorded device."""
+
+
+def recorded_profile(units: Mapping[str, str]) -> RecordedProfile:
+    """The profile of a recorded device with these points, each with its unit."""
+    points = [RecordedPoint(name=name, unit=unit, personal="no") for name, unit in units.items()]
+    return RecordedProfile(
+        maker="recorded",
+        model="recorded",
+        kind="recorded",
+        source="readings that guet replay plays from a file",
+        evidence="own",
+        every="15min",
+        protocol="recorded",
+        point=tuple(points),
+    )
+
+
+FileProfile = ModbusProfile | DaliProfile | BthomeProfile
+Profile = FileProfile | RecordedProfile
+AnyPoint = ModbusPoint | DaliPoint | BthomePoint | RecordedPoint
+_ADAPTER: TypeAdapter[FileProfile] = TypeAdapter(Annotated[FileProfile, Field(discriminator="protocol")])
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a profile file, for editors (device_profiles/profile.schema.json)."""
+    schema = _ADAPTER.json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Guet device profile", **schema}
+
+
+def parse_profile(text: str, name: str) -> Profile:
+    """A profile from its text. `name` ("water/keller_x_line") stands in messages. Raises ProfileError, all faults at once."""
+    file = f"{name}.toml"
+    try:
+        profile = _ADAPTER.validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ProfileError([f"{file}: not TOML: {error}"]) from None
+    except ValidationError as error:
+        raise ProfileError(sentences(error, file)) from None
+    faults = [f"{file}: {fault}" for fault in _contradictions(profile)]
+    if faults:
+        raise ProfileError(faults)
+    return profile
+
+
+def load_profile(folder: Path, name: str) -> Profile:
+    """The profile `name` of the folder device_profiles/. Raises ProfileError when there is none, or it is faulty."""
+    path = folder / f"{name}.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        near = sorted(
+            p.relative_to(folder).with_suffix("").as_posix() for p in folder.glob(f"{name.split('/')[0]}/*.toml")
+        )
+        known = f"known there: {', '.join(near)}" if near else f"folders: {', '.join(sorted(kinds(folder)))}"
+        raise ProfileError(
+            [f"{name}.toml: expected a profile of that name in {folder.name}/, found none; {known}"]
+        ) from None
+    return parse_profile(text, name)
+
+
+def kinds(folder: Path) -> list[str]:
+    """The folders of profiles: water, lighting, ..."""
+    return [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+
+
+def sentences(error: ValidationError, file: str) -> list[str]:
+    """pydantic's findings as sentences that name file, key, what was expected and what was found."""
+    out = []
+    for fault in error.errors(include_url=False):
+        steps = [
+            step
+            for step in fault["loc"]
+            if step not in ("modbus", "dali", "bthome", "recorded") or len(fault["loc"]) > 2
+        ]
+        key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".") or "(file)"
+        match fault["type"]:
+            case "extra_forbidden":
+                said = "unknown key; correct or remove it"
+            case "missing":
+                said = "missing; add it"
+            case "value_error":
+                said = str(fault["ctx"]["error"])
+            case _:
+                said = f"{fault['msg']}, got {fault['input']!r}"
+        out.append(f"{file}: {key}: {said}")
+    return out
+
+
+def _contradictions(profile: Profile) -> Sequence[str]:
+    """Faults that no single key shows."""
+    faults = []
+    names = [point.name for point in profile.point]
+    faults += [
+        f"point {name!r} is described twice; give each its own name"
+        for name in sorted({n for n in names if names.count(n) > 1})
+    ]
+    places: dict[Any, str] = {}
+    for point in profile.point:
+        if not isinstance(point, RecordedPoint):
+            key = (point.place, getattr(point, "mask", None), getattr(point, "type", None))
+            if (other := places.setdefault(key, point.name)) != point.name:
+                faults.append(f"points {other!r} and {point.name!r} are the same place of the device; keep one")
+    decoders = {point.name: decoder_of(point) for point in profile.point if not isinstance(point, RecordedPoint)}
+    for index, example in enumerate(profile.example):
+        where = f"example[{index}]"
+        if example.point not in decoders:
+            faults.append(
+                f"{where}.point: {example.point!r} is no point of this profile; use one of {', '.join(names)}"
+            )
+            continue
+        try:
+            got = decoders[example.point](bytes.fromhex(example.raw))
+        except Exception as error:  # noqa: BLE001 - whatever a decoder makes of foreign bytes is a fault of the example
+            faults.append(f"{where}.raw: {example.raw!r} cannot be decoded as {example.point!r}: {error}")
+            continue
+        same = (
+            got is None
+            if example.value is None
+            else got is not None and abs(got - example.value) <= 1e-6 * max(1.0, abs(example.value))
+        )
+        if not same:
+            faults.append(
+                f"{where}: {example.raw!r} gives {got!r} for {example.point!r}, the example says {example.value!r}"
+            )
+    if not profile.example and profile.protocol != "recorded":
+        faults.append("example: at least one with bytes from a source other than our encoder is needed")
+    return faults
+
+
+def decoder_of(point: ModbusPoint | DaliPoint | BthomePoint) -> Callable[[bytes], float | None]:
+    """From the bytes at the point's place to its value."""
+    return point.place.format().decoder() if isinstance(point, BthomePoint) else point.decoder()

@@ -1,0 +1,57 @@
+"""Rules: what a verdict, or a silence, leads to. An alert for people here; actions for devices are asked for in `app`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.alert import Alert, AlertKind, Baseline, Reason, Severity, alert_id
+from gateway.verdict import Verdict
+from gateway.window import Features
+
+if TYPE_CHECKING:
+    from gateway.inference import Model
+
+MOST_REASONS = 5
+SILENT_AFTER_PERIODS = 8
+"""Summaries without one good value before people are told that a device gives no data (two hours)."""
+
+
+def alert_of(subject: str, model: Model, verdict: Verdict, features: Features, now_s: float) -> Alert:
+    """The alert that a raised verdict stands for. The weights of its reasons add up to 1."""
+    card, score = model.card, verdict.score if verdict.score is not None else 0.0
+    reasons = [reason for reason in features.evidence if reason.weight > 0][:MOST_REASONS]
+    total = sum(reason.weight for reason in reasons) or 1.0
+    return Alert(
+        id=alert_id(card.kind, subject, now_s),
+        kind=card.kind,
+        subject=subject,
+        onset_s=verdict.since_s if verdict.since_s is not None else now_s,
+        raised_s=now_s,
+        severity=model.severity(score),
+        score=score,
+        threshold=verdict.threshold,
+        model=card.name,
+        model_sha256=model.sha256,
+        reasons=tuple(Reason(r.point, r.feature, r.weight / total, r.text) for r in reasons),
+        baseline=Baseline(card.rule.name, features.rule_score > 1, features.rule_score),
+    )
+
+
+def no_data_alert(device: str, since_s: float, now_s: float, reason: str) -> Alert:
+    """A device has given no good value since `since_s`."""
+    hours = (now_s - since_s) / 3600
+    text = f"aucune valeur depuis {hours:.1f} h" + (f" : {reason}" if reason else "")
+    return Alert(
+        id=alert_id(AlertKind.NO_DATA, device, now_s),
+        kind=AlertKind.NO_DATA,
+        subject=device,
+        onset_s=since_s,
+        raised_s=now_s,
+        severity=Severity.MINOR,
+        score=hours,
+        threshold=SILENT_AFTER_PERIODS / 4,
+        model="no_data",
+        model_sha256="",
+        reasons=(Reason(device, "silence", 1.0, text),),
+        baseline=Baseline("no_data", fired=True, score=hours),
+    )

@@ -1,0 +1,442 @@
+"""A site: one gateway's installation as its TOML file describes it, checked against the profiles it names.
+
+The file is a contract with whoever wires the cabinet: a closed schema, all faults told at once, each with file, key, what
+was expected and what to do; nothing starts on a faulty file. What the hardware does later (a device that is absent) is no
+fault of the file.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from gateway.errors import ProfileError, SiteError
+from gateway.profile import NAME as POINT_NAME
+from gateway.profile import (
+    RECORDED,
+    AnyPoint,
+    Closed,
+    Profile,
+    duration_s,
+    load_profile,
+    recorded_profile,
+    sentences,
+)
+from gateway.reading import split_point
+from gateway.unit import UNITS
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+LINE = r"^(1200|2400|4800|9600|19200|38400|57600|115200) 8[NEO][12]$"
+RECORDED_UNITS = {
+    "flow": "m3/h", "pressure": "bar", "temperature": "Cel", "neighbours": "Cel", "power": "W", "level": "%",
+    "output": "%", "source_voltage": "V", "door_current": "mA", "door_speed": "mm/s",
+}  # fmt: skip
+"""The unit of a recorded point by its role in a watch, where the recording does not say another; "1" for other roles."""
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+SPOKEN_ON = {
+    "modbus-rtu": "modbus",
+    "modbus-tcp": "modbus",
+    "modbus-rtu-tcp": "modbus",
+    "dali-sci": "dali",
+    "ble": "bthome",
+}
+"""Which profiles' protocol is spoken on which kind of bus."""
+
+
+class Gateway(Closed):
+    """The gateway itself: who and where it is. latitude, longitude in degrees, for sunset. summary: the period of
+    summaries."""
+
+    id: str = Field(pattern=NAME)
+    commune: str
+    timezone: str
+    latitude: float = Field(ge=-90, le=90)
+    longitude: float = Field(ge=-180, le=180)
+    data: str = "guet-data"
+    summary: str = "15min"
+
+    @field_validator("summary")
+    @classmethod
+    def _period(cls, summary: str) -> str:
+        if not (seconds := duration_s(summary)).is_integer() or 3600 % seconds:
+            raise ValueError(f"{summary!r}: expected whole seconds that divide an hour, such as '15min'")
+        return summary
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"{name!r}: expected a zone such as 'Europe/Paris'") from None
+        return name
+
+
+class Upstream(Closed):
+    """The way to the central platform. ack "commit": a record leaves the outbox once the centre says it is committed."""
+
+    url: str
+    ack: Literal["commit", "broker"] = "commit"
+    sparkplug: Literal[False] = False
+    readings: bool = False
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    user: str = ""
+    password_file: str = ""
+
+    @field_validator("url")
+    @classmethod
+    def _safe(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+            raise ValueError(f"{url!r}: expected 'mqtts://host:port'")
+        if parts.username or parts.password:
+            raise ValueError("expected no user or password in the address; use the keys user and password_file")
+        if parts.scheme == "mqtt" and parts.hostname not in LOOPBACK:
+            raise ValueError(
+                f"{url!r}: plain mqtt is only for this machine (127.0.0.1); use 'mqtts://{parts.hostname}:8883'"
+            )
+        return url
+
+    @field_validator("sparkplug", mode="before")
+    @classmethod
+    def _no_sparkplug_yet(cls, wanted: object) -> object:
+        if wanted is True:
+            raise ValueError("Sparkplug is not part of this version; set it to false")
+        return wanted
+
+
+class Serial(Closed):
+    """A serial port. Name it by path (/dev/serial/by-path/...), which does not move when something is plugged in."""
+
+    name: str = Field(pattern=NAME)
+    protocol: Literal["modbus-rtu", "dali-sci"]
+    port: str
+    line: str = Field(default="", pattern=rf"^$|{LINE}")
+
+
+class Tcp(Closed):
+    name: str = Field(pattern=NAME)
+    protocol: Literal["modbus-tcp", "modbus-rtu-tcp"]
+    host: str
+    port: int = Field(default=502, ge=1, le=65535)
+
+
+class Radio(Closed):
+    name: str = Field(pattern=NAME)
+    protocol: Literal["ble"]
+    adapter: str = "hci0"
+
+
+Bus = Annotated[Serial | Tcp | Radio, Field(discriminator="protocol")]
+
+
+class DeviceEntry(Closed):
+    """A role on a bus: the name, and what stands there today."""
+
+    name: str = Field(pattern=NAME)
+    profile: str
+    bus: str = ""
+    address: int | str | None = None
+    asset: str = ""
+    every: str = ""
+
+    @field_validator("every")
+    @classmethod
+    def _duration(cls, every: str) -> str:
+        if every:
+            duration_s(every)
+        return every
+
+
+class WatchEntry(Closed):
+    """A model applied to named points, by role."""
+
+    name: str = Field(pattern=NAME)
+    model: str
+    inputs: dict[str, list[str]] = Field(min_length=1)
+
+
+class Slot(Closed):
+    """From a local time ("23:00") or "dusk", "dawn": so much light, percent of full."""
+
+    at: str = Field(alias="from", pattern=r"^(dusk|dawn|([01]\d|2[0-3]):[0-5]\d)$")
+    level: float = Field(ge=0, le=100)
+
+
+class LightingEntry(Closed):
+    """A street lit by a schedule, which its lamps follow whether the network is there or not."""
+
+    name: str = Field(pattern=NAME)
+    lamps: list[str] = Field(min_length=1)
+    slots: list[Slot] = Field(min_length=1, alias="slot")
+
+
+class _File(Closed):
+    gateway: Gateway
+    upstream: Upstream | None = None
+    bus: list[Bus] = []
+    device: list[DeviceEntry] = []
+    watch: list[WatchEntry] = []
+    lighting: list[LightingEntry] = []
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.device:
+            raise ValueError("device: expected at least one [[device]]")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the site with its profile. `points` by name; `every_s` is the period of the device as a whole."""
+
+    name: str
+    profile_name: str
+    profile: Profile
+    bus: str
+    address: int | str
+    asset: str
+    every_s: float
+    points: Mapping[str, AnyPoint]
+
+    def period_s(self, point: AnyPoint) -> float:
+        """How often the point is read: never more often than the device."""
+        return max(self.every_s, duration_s(point.every)) if point.every else self.every_s
+
+    @property
+    def units(self) -> dict[str, str]:
+        return {name: point.unit for name, point in self.points.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A checked site."""
+
+    gateway: Gateway
+    upstream: Upstream | None
+    buses: Mapping[str, Serial | Tcp | Radio]
+    devices: Mapping[str, Device]
+    watches: Mapping[str, WatchEntry]
+    lighting: Mapping[str, LightingEntry]
+    folder: Path
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.gateway.timezone)
+
+    @property
+    def data(self) -> Path:
+        """The folder of the store; relative to the site file."""
+        return self.folder / self.gateway.data
+
+    @property
+    def period_s(self) -> float:
+        """The period of summaries."""
+        return duration_s(self.gateway.summary)
+
+    def point(self, name: str) -> AnyPoint:
+        """The point `device/point`. Raises KeyError."""
+        device, point = split_point(name)
+        return self.devices[device].points[point]
+
+
+def load_site(path: Path, profiles: Path) -> Site:
+    """The site in a file. Raises SiteError with all its faults."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError([f"{path.name}: cannot be read: {error}; expected a site file in UTF-8"]) from None
+    return parse_site(text, path.name, path.parent, lambda name: load_profile(profiles, name))
+
+
+def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], Profile]) -> Site:
+    """A site from its text. `profile_of` gives a profile by name or raises ProfileError."""
+    try:
+        entries = _File.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise SiteError([f"{file}: not TOML: {error}"]) from None
+    except ValidationError as error:
+        raise SiteError(sentences(error, file)) from None
+    faults = list(_twice(entries))
+    devices = {}
+    buses = {bus.name: bus for bus in entries.bus}
+    recorded = _recorded_points(entries)
+    for index, entry in enumerate(entries.device):
+        where = f"device[{index}] {entry.name!r}"
+        try:
+            if entry.profile == RECORDED:
+                profile: Profile = recorded_profile(recorded.get(entry.name, {}))
+            else:
+                profile = profile_of(entry.profile)
+        except ProfileError as error:
+            faults += [f"{where}.profile: {fault}" for fault in error.faults]
+            continue
+        faults += [f"{where}.{fault}" for fault in _misplaced(entry, profile, buses)]
+        address = entry.address if entry.address is not None else _default_address(profile)
+        if isinstance(address, str):
+            address = address.upper()
+        every_s = duration_s(entry.every or profile.every)
+        points = {point.name: point for point in profile.point}
+        devices[entry.name] = Device(
+            entry.name, entry.profile, profile, entry.bus, address, entry.asset, every_s, points
+        )
+    faults += _address_clashes(devices)
+    faults += _lines(entries, devices)
+    if len(devices) == len({entry.name for entry in entries.device}):
+        faults += _unknown_points(entries, devices)
+    if faults:
+        raise SiteError([f"{file}: {fault}" for fault in faults])
+    return Site(
+        gateway=entries.gateway,
+        upstream=entries.upstream,
+        buses=buses,
+        devices=devices,
+        watches={watch.name: watch for watch in entries.watch},
+        lighting={street.name: street for street in entries.lighting},
+        folder=folder,
+    )
+
+
+def _recorded_points(entries: _File) -> dict[str, dict[str, str]]:
+    """The points of recorded devices, which only watches name: by device, each with the unit of its role."""
+    found: dict[str, dict[str, str]] = {}
+    names = {entry.name for entry in entries.device if entry.profile == RECORDED}
+    for watch in entries.watch:
+        for role, points in watch.inputs.items():
+            for point in points:
+                device, _, name = point.partition("/")
+                if device in names and re.fullmatch(POINT_NAME, name):
+                    found.setdefault(device, {}).setdefault(name, RECORDED_UNITS.get(role, "1"))
+    return found
+
+
+def _default_address(profile: Profile) -> int | str:
+    return profile.modbus.unit_id if profile.protocol == "modbus" else ""
+
+
+def _twice(entries: _File) -> Iterator[str]:
+    for kind in ("bus", "device", "watch", "lighting"):
+        names = [entry.name for entry in getattr(entries, kind)]
+        for name in sorted({n for n in names if names.count(n) > 1}):
+            yield f"{kind} {name!r}: there are {names.count(name)} of that name; give each its own"
+    ports: dict[str, str] = {}
+    for bus in entries.bus:
+        match bus:
+            case Serial():
+                key = bus.port
+            case Tcp():
+                key = f"{bus.host}:{bus.port}"
+            case Radio():
+                key = bus.adapter
+        if (other := ports.setdefault(key, bus.name)) != bus.name:
+            yield f"bus {bus.name!r}: {key} is the port of bus {other!r} already; one port is one bus"
+
+
+def _misplaced(entry: DeviceEntry, profile: Profile, buses: Mapping[str, Serial | Tcp | Radio]) -> Iterator[str]:
+    """Faults of a device's place on its bus."""
+    if profile.protocol == "recorded":
+        if entry.bus:
+            yield f"bus: a recorded device has none, got {entry.bus!r}; remove it"
+        return
+    bus = buses.get(entry.bus)
+    if bus is None:
+        known = ", ".join(buses) or "none is described"
+        yield f"bus: expected the name of a [[bus]] ({known}), got {entry.bus!r}"
+        return
+    if SPOKEN_ON[bus.protocol] != profile.protocol:
+        yield f"bus: {entry.bus!r} speaks {bus.protocol}, the profile {entry.profile!r} speaks {profile.protocol}; choose another bus or profile"
+    match profile.protocol, entry.address:
+        case "modbus", None:
+            pass
+        case "modbus", int(unit) if 1 <= unit <= 247:
+            pass
+        case "modbus", other:
+            yield f"address: expected a unit id from 1 to 247, got {other!r}"
+        case "dali", int(short) if 0 <= short <= 63:
+            pass
+        case "dali", other:
+            yield f"address: expected a short address from 0 to 63, got {other!r}"
+        case "bthome", str(mac) if len(mac) == 17 and mac.count(":") == 5:
+            pass
+        case "bthome", other:
+            yield f"address: expected a MAC such as 'A4:C1:38:00:00:01', got {other!r}"
+
+
+def _address_clashes(devices: Mapping[str, Device]) -> Iterator[str]:
+    taken: dict[tuple[str, int | str], str] = {}
+    for device in devices.values():
+        if device.bus and (other := taken.setdefault((device.bus, device.address), device.name)) != device.name:
+            yield (
+                f"device {device.name!r}.address: {device.address} on bus {device.bus!r} is taken by {other!r}; "
+                "give one of them another address, on the device too"
+            )
+
+
+def _lines(entries: _File, devices: Mapping[str, Device]) -> Iterator[str]:
+    """A Modbus RTU bus needs a line setting, its own or one that all its profiles agree on."""
+    for bus in entries.bus:
+        if bus.protocol == "modbus-rtu" and not bus.line:
+            on_it = [d.profile for d in devices.values() if d.bus == bus.name]
+            wanted = {p.modbus.line for p in on_it if p.protocol == "modbus" and p.modbus.line}
+            said = f"its profiles suggest {' and '.join(sorted(wanted))}" if wanted else "for example '19200 8E1'"
+            yield f"bus {bus.name!r}.line: missing; give speed and framing, {said}"
+
+
+def _unknown_points(entries: _File, devices: Mapping[str, Device]) -> Iterator[str]:
+    for watch in entries.watch:
+        for role, points in watch.inputs.items():
+            for point in points:
+                if fault := _unknown_point(point, devices):
+                    yield f"watch {watch.name!r}.inputs.{role}: {fault}"
+    for street in entries.lighting:
+        for lamp in street.lamps:
+            if fault := _unknown_point(lamp, devices):
+                yield f"lighting {street.name!r}.lamps: {fault}"
+            else:
+                device, name = split_point(lamp)
+                dimmed = devices[device].points[name]
+                if dimmed.write is None:
+                    yield f"lighting {street.name!r}.lamps: {lamp!r} cannot be written; its profile gives no limits for a write"
+                if UNITS[dimmed.unit].quantity not in ("share", "number"):
+                    yield f"lighting {street.name!r}.lamps: {lamp!r} is in {dimmed.unit}; expected a level in % or as arc power level"
+
+
+def _unknown_point(point: str, devices: Mapping[str, Device]) -> str:
+    try:
+        device, name = split_point(point)
+    except ValueError as error:
+        return str(error)
+    if device not in devices:
+        return f"{point!r}: there is no device {device!r}; known: {', '.join(devices)}"
+    if name not in devices[device].points:
+        return (
+            f"{point!r}: device {device!r} has no point {name!r}; its profile has {', '.join(devices[device].points)}"
+        )
+    return ""
+
+
+def as_table(site: Site) -> list[dict[str, Any]]:
+    """Devices and points as rows, for people and pages."""
+    return [
+        {
+            "device": d.name,
+            "asset": d.asset,
+            "bus": d.bus,
+            "address": d.address,
+            "profile": d.profile_name,
+            "every_s": d.every_s,
+        }
+        for d in site.devices.values()
+    ]

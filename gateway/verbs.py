@@ -1,0 +1,117 @@
+"""The gateway's own verbs of the command `guet`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+from gateway.alert import iso
+from gateway.app import Gateway, read_site
+from gateway.clock import Clock, parse_clock
+from gateway.errors import SiteError
+from gateway.replay import replay as replayed
+from gateway.replay import write_alerts
+from gateway.site import Site
+from gateway.store import Store
+from gateway.watch import Watch
+
+
+def run(argv: list[str]) -> int:
+    """Fait tourner la passerelle d'un site / Runs the gateway of a site"""
+    parser = argparse.ArgumentParser(prog="guet run", description=run.__doc__)
+    parser.add_argument("site", type=Path, metavar="SITE.toml")
+    parser.add_argument(
+        "--page",
+        default="127.0.0.1:8080",
+        metavar="HOST:PORT",
+        help="page locale, vide = aucune / local page, empty = none",
+    )
+    parser.add_argument("--clock", default="", metavar="START,ANCHOR,SPEED", help=argparse.SUPPRESS)
+    parser.add_argument("--progress", type=Path, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("-v", "--verbose", action="store_true")
+    options = parser.parse_args(argv)
+    level = logging.INFO if options.verbose else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    site, watches = read_site(options.site)
+    page = bound_socket(options.page) if options.page else None
+    return asyncio.run(_run(site, watches, parse_clock(options.clock), page, options.progress))
+
+
+def replay(argv: list[str]) -> int:
+    """Rejoue des mesures enregistrées par le chemin du direct / Plays recorded readings through the live path"""
+    parser = argparse.ArgumentParser(prog="guet replay", description=replay.__doc__)
+    parser.add_argument("site", type=Path, metavar="SITE.toml")
+    parser.add_argument("readings", type=Path, metavar="READINGS.csv[.gz]")
+    parser.add_argument(
+        "--out", type=Path, default=None, metavar="ALERTS.jsonl", help="sans : sur la sortie / without: to the output"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="le compte rendu, pour les machines / the account, for machines"
+    )
+    options = parser.parse_args(argv)
+    site, watches = read_site(options.site)
+    started = time.monotonic()
+    done = replayed(site, watches, options.readings)
+    if options.out is None:
+        write_alerts(done.alerts, sys.stdout)
+    else:
+        scratch = options.out.with_name(options.out.name + ".new")
+        with scratch.open("w", encoding="utf-8") as out:
+            write_alerts(done.alerts, out)
+        scratch.replace(options.out)
+    account = {
+        "from": iso(done.first_s), "to": iso(done.last_s), "alerts": len(done.alerts), "repairs": asdict(done.repairs),
+        "watches": done.says, "seconds": round(time.monotonic() - started, 1),
+    }  # fmt: skip
+    if options.json:
+        sys.stderr.write(json.dumps(account, ensure_ascii=False) + "\n")
+    else:
+        said = ", ".join(f"{name} {count}" for name, count in account["repairs"].items() if count)  # type: ignore[attr-defined]
+        sys.stderr.write(f"{account['from']} - {account['to']} : {len(done.alerts)} alerte(s) ; {said}\n")
+        for name, words in done.says.items():
+            sys.stderr.write(f"  {name} : {words}\n")
+    return 0
+
+
+def bound_socket(text: str) -> socket.socket:
+    """The socket of the page, bound now, so that a port that is taken is known before anything starts. Raises SiteError."""
+    host, _, port = text.rpartition(":")
+    if not port.isdecimal():
+        raise SiteError([f"--page {text!r}: expected HOST:PORT, such as 127.0.0.1:8080"])
+    bound = socket.socket(socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host or "127.0.0.1", int(port)))
+        bound.listen(16)
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise SiteError(
+            [f"--page {text}: expected a free port, got: {error}; end the other program or give another port"]
+        ) from None
+    return bound
+
+
+async def _run(
+    site: Site, watches: list[Watch], clock: Clock, page: socket.socket | None, progress: Path | None
+) -> int:
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(Store.open(site.data, clock))
+        gateway = Gateway(site, watches, store, clock)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, gateway.stop.set)
+        if page is not None:
+            from gateway.web.page import serve
+
+            await stack.enter_async_context(serve(gateway, page, progress))
+        await gateway.run()
+    return 0

@@ -1,0 +1,127 @@
+"""A watch: a model applied to named points. It joins window, scorer, verdict and rule, and owns the alert that is open.
+
+The same watch serves live, in replay and in tests: it is given summaries in order of time and is asked to judge at its
+steps. What it must remember over a power cut is small (`state`); the window is filled again from stored summaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.alert import Alert
+from gateway.errors import ModelError
+from gateway.inference import Model
+from gateway.rule import alert_of
+from gateway.site import WatchEntry
+from gateway.summary import Summary
+from gateway.verdict import Decider, State, Verdict
+from gateway.window import Features, Window
+
+
+def window_of(kind: str, entry: WatchEntry) -> Window:
+    """A new window of the kind that a model's card names. Raises ModelError when there is no such kind."""
+    match kind:
+        case "sector":
+            from gateway.window.sector import SectorWindow
+
+            return SectorWindow(entry.inputs)
+        case "lamp":
+            from gateway.window.lamp import LampWindow
+
+            return LampWindow(entry.inputs)
+        case "lift":
+            from gateway.window.lift import LiftWindow
+
+            return LiftWindow(entry.inputs)
+        case "rig":
+            from gateway.window.rig import RigWindow
+
+            return RigWindow(entry.inputs)
+    raise ModelError(
+        [f"watch {entry.name!r}: the card of {entry.model!r} asks for window {kind!r}; use sector, lamp, lift or rig"]
+    )
+
+
+class Watch:
+    """See the module. Raises ModelError or ValueError on construction when model and inputs do not go together."""
+
+    def __init__(self, entry: WatchEntry, model: Model, units: Mapping[str, str]) -> None:
+        """units: of every point among the inputs."""
+        self.name, self.model, self.units = entry.name, model, units
+        self.window = window_of(model.card.window, entry)
+        self.decider = Decider(model.decision)
+        self.verdict: Verdict | None = None
+        self.open: Alert | None = None
+        self.judged_until_s: float | None = None
+        self.latest: Features | None = None
+        self.score: float | None = None
+        self._devices = {point.split("/")[0] for points in entry.inputs.values() for point in points}
+        self._points = {point for points in entry.inputs.values() for point in points}
+
+    def add(self, summary: Summary) -> None:
+        """Takes in one device's summary; those of other devices are passed over."""
+        if summary.device not in self._devices:
+            return
+        for name, aggregate in summary.points.items():
+            point = f"{summary.device}/{name}"
+            if point in self._points:
+                self.window.add(point, summary.start_s, summary.period_s, aggregate, self.units[point])
+
+    def judge(self, now_s: float) -> list[Alert]:
+        """Judges every step that has passed up to `now_s`; gives the alerts raised or cleared by it, in order of time."""
+        step_s = self.window.step_s
+        last_s = now_s // step_s * step_s
+        if self.judged_until_s is None:
+            self.judged_until_s = last_s - step_s
+        changed: list[Alert] = []
+        while self.judged_until_s < last_s:
+            self.judged_until_s += step_s
+            changed += self._judge_step(self.judged_until_s)
+        return changed
+
+    def _judge_step(self, at_s: float) -> list[Alert]:
+        features = self.window.features(at_s)
+        self.latest = features
+        self.score = self.model.judge(features) if features is not None else None
+        verdict = self.verdict = self.decider.step(at_s, self.score)
+        changed = []
+        if verdict.cleared and self.open is not None:
+            changed.append(self.open.cleared(at_s))
+            self.open = None
+        if verdict.raised and features is not None:
+            if self.open is not None:
+                changed.append(self.open.cleared(at_s))
+            self.open = alert_of(self.name, self.model, verdict, features, at_s)
+            changed.append(self.open)
+        return changed
+
+    @property
+    def says(self) -> str:
+        """The watch's state in words, for people."""
+        if self.judged_until_s is None:
+            return "pas encore jugé"
+        if missing := self.window.missing(self.judged_until_s):
+            return f"données insuffisantes : {missing}"
+        match self.verdict.state if self.verdict else None:
+            case State.ALERT:
+                return "alerte"
+            case State.SUSPECT:
+                return "suspect, sous le seuil de décision"
+            case State.LEARNING:
+                return "apprend"
+        return "normal"
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a power cut."""
+        return {
+            "judged_until_s": self.judged_until_s,
+            "decider": self.decider.state(),
+            "open": self.open.as_json() if self.open else None,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.judged_until_s = state["judged_until_s"]
+        self.decider.restore(state["decider"])
+        self.open = Alert.from_json(state["open"]) if state["open"] else None

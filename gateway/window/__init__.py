@@ -1,0 +1,56 @@
+"""Windows: the recent past of a watch's points, as the features that a model or a rule judges.
+
+A window is causal (what it gives for an hour depends on nothing later), takes summaries in order of time, tolerates gaps,
+and is the same code in training, replay and service. One file a kind of watch: `sector` (water), `lamp`, `lift`, `rig`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gateway.alert import Reason
+from gateway.summary import Aggregate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Inputs = Mapping[str, Sequence[str]]
+"""The points of a watch by role, as in the site: {"flow": ["debit/flow"], "pressure": ["amont/pressure", ...]}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a scorer sees at one instant.
+
+    x: (steps, channels) float32, channels as named in the model's card; dimensionless, clipped to the card's range.
+    evidence: candidate reasons, by descending strength, their weights not yet normalised; a rule scores on these.
+    rule_score: what the simple rule of this kind of watch says; above 1 it would alert.
+    """
+
+    time_s: float
+    x: NDArray[np.float32]
+    evidence: Sequence[Reason]
+    rule_score: float
+
+
+class Window(Protocol):
+    """One watch's window."""
+
+    step_s: float
+    """How often the watch is judged, in seconds."""
+
+    def add(self, point: str, start_s: float, period_s: float, aggregate: Aggregate, unit: str) -> None:
+        """Takes in one point's summary; points of one watch come in any order within a step, steps in order of time.
+        `unit` is the point's (UCUM); the window converts. Raises ValueError for a unit that its role cannot have."""
+        ...
+
+    def features(self, now_s: float) -> Features | None:
+        """The features as known at `now_s` (a multiple of `step_s`); None while there is not enough data yet."""
+        ...
+
+    def missing(self, now_s: float) -> str:
+        """Why `features` is None, as a French sentence for people ("12 jours sur 28 ..."); empty when it is not."""
+        ...

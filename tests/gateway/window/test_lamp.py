@@ -1,0 +1,268 @@
+"""The lamp window: fed with what simulated drivers (never seen by the rule's author's thresholds alone) hold in their banks."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from gateway.inference import load_model
+from gateway.lighting import Schedule, Slot, arc_power_level
+from gateway.summary import Aggregate
+from gateway.window import Features
+from gateway.window.lamp import CHANNELS, STEPS, LampWindow
+from simulator.drift import Drift
+from simulator.lighting import Lamp, LampFault
+
+HOUR_S = 3600.0
+START = datetime(2026, 1, 14, 15, tzinfo=UTC).timestamp()
+DAWN = START + 16 * HOUR_S
+STREET = Schedule((Slot("dusk", 100), Slot("22:00", 50), Slot("05:00", 100)), 47.24, 6.02, ZoneInfo("Europe/Paris"))
+UNITS = {
+    "temperature": "Cel", "power": "W", "level": "1", "power_factor": "1", "starts": "1", "output": "%",
+    "source_voltage": "V", "failure": "1",
+}  # fmt: skip
+NEIGHBOURS = ("lampe-2", "lampe-3", "lampe-4")
+INPUTS = {role: [f"lampe-1/{role}"] for role in UNITS} | {"neighbours": [f"{name}/temperature" for name in NEIGHBOURS]}
+
+
+def values(lamp: Lamp, time_s: float) -> dict[str, float]:
+    """What a driver's banks hold, by the locations of DALI Parts 252 and 253."""
+    level = arc_power_level(lamp.ordered_percent(time_s))
+    power, gear, source = (lamp.bank(number, time_s, level) for number in (202, 205, 206))
+    return {
+        "temperature": gear[0x1B] - 60,
+        "power": int.from_bytes(power[0x0C:0x10], "big") / 10,
+        "level": level,
+        "power_factor": gear[0x0E] / 100,
+        "starts": int.from_bytes(gear[0x08:0x0B], "big"),
+        "output": gear[0x1C],
+        "source_voltage": int.from_bytes(source[0x12:0x14], "big") / 10,
+        "failure": gear[0x0F],
+    }
+
+
+def one(value: float | None) -> Aggregate:
+    return Aggregate(0, 1, None, None, None, None) if value is None else Aggregate(1, 0, value, value, value, value)
+
+
+Row = tuple[float, str, float]
+
+
+def street(fault: LampFault | None = None, days: int = 35, hours: int = 16, seed: int = 5) -> list[Row]:
+    """(start of the quarter, point, value) of every hourly reading of lamp 1 and its neighbours' temperatures."""
+    since = START - (days + 1) * 86400
+    lamps = [
+        Lamp(f"lampe-{n}", seed, STREET, since, (fault,) if fault and n == 1 else (), town_seed=seed) for n in range(1, 5)
+    ]
+    rows: list[Row] = []
+    for hour in range(-days * 24, hours):
+        time_s = START + hour * HOUR_S + 1000
+        quarter_s = time_s // 900 * 900
+        rows += [(quarter_s, f"lampe-1/{role}", value) for role, value in values(lamps[0], time_s).items()]
+        rows += [(quarter_s, f"{x.name}/temperature", values(x, time_s)["temperature"]) for x in lamps[1:]]
+    return rows
+
+
+def fill(window: LampWindow, rows: Sequence[Row]) -> LampWindow:
+    for quarter_s, point, value in rows:
+        window.add(point, quarter_s, 900, one(value), UNITS[point.split("/")[1]])
+    return window
+
+
+def judged(rows: Sequence[Row], inputs: Mapping[str, Sequence[str]] = INPUTS, now_s: float = DAWN) -> Features:
+    points = {point for points in inputs.values() for point in points}
+    features = fill(LampWindow(inputs), [row for row in rows if row[1] in points]).features(now_s)
+    assert features is not None
+    return features
+
+
+@pytest.fixture(scope="module")
+def healthy() -> list[Row]:
+    return street()
+
+
+@pytest.fixture(scope="module")
+def ageing() -> list[Row]:
+    return street(LampFault("capacitor", Drift(START - 27 * HOUR_S, 50 * HOUR_S, 1.0, 4)))
+
+
+def test_a_healthy_lamp_is_far_from_an_alert(healthy: list[Row]) -> None:
+    features = judged(healthy)
+    assert features.rule_score < 0.5
+    assert features.x.shape == (STEPS, len(CHANNELS))
+    assert features.x.dtype == np.float32
+    assert np.isfinite(features.x).all()
+
+
+def test_an_ageing_capacitor_is_found_with_its_reasons_in_french(ageing: list[Row]) -> None:
+    features = judged(ageing)
+    assert features.rule_score > 1.5
+    found = {reason.feature: reason for reason in features.evidence}
+    assert {"excess_temperature", "power_factor_drop"} <= found.keys()
+    assert "de plus que d'ordinaire" in found["excess_temperature"].text
+    assert found["excess_temperature"].point == "lampe-1/temperature"
+    assert [r.weight for r in features.evidence] == sorted((r.weight for r in features.evidence), reverse=True)
+
+
+def test_temperature_and_power_alone_find_it_too_with_neighbours(ageing: list[Row]) -> None:
+    few = {role: INPUTS[role] for role in ("temperature", "power", "neighbours")}
+    assert judged(ageing, few).rule_score > 1
+
+
+def test_without_neighbours_the_rule_stays_quiet_about_a_healthy_lamp(healthy: list[Row]) -> None:
+    alone = {role: points for role, points in INPUTS.items() if role != "neighbours"}
+    assert judged(healthy, alone).rule_score < 0.7
+
+
+@pytest.mark.parametrize(
+    ("fault", "feature"),
+    [
+        (LampFault("string_short", Drift(START, 0, 1)), "source_voltage_shift"),
+        (LampFault("capacitor", Drift(START + 6 * HOUR_S, 0, 1)), "failure"),
+    ],
+)
+def test_other_faults_are_found_as_what_they_are(fault: LampFault, feature: str) -> None:
+    features = judged(street(fault))
+    assert features.rule_score > 1
+    assert features.evidence[0].feature == feature
+
+
+def test_a_driver_that_protects_itself_is_found_by_its_output() -> None:
+    """In the warm nights of July, on a driver whose cooling gets blocked."""
+    july = START + 180 * 86400
+    schedule = Schedule((Slot("dusk", 100),), 47.24, 6.02, UTC)
+    fault = LampFault("cooling", Drift(july, 0, 1.2))
+    lamp = Lamp("lampe-1", 5, schedule, july - 36 * 86400, (fault,))
+    window = LampWindow({role: INPUTS[role] for role in ("temperature", "power", "level", "output")})
+    for hour in range(-35 * 24, 14):
+        time_s = july + hour * HOUR_S
+        fill(window, [(time_s, f"lampe-1/{r}", v) for r, v in values(lamp, time_s).items() if r in ("temperature", "power", "level", "output")])
+    features = window.features(july + 14 * HOUR_S)
+    assert features is not None
+    assert features.rule_score > 1
+    assert {"output_gap", "excess_temperature"} <= {reason.feature for reason in features.evidence}
+
+
+def test_a_lamp_that_stays_dark_is_found_after_two_hours_and_said_all_day(healthy: list[Row]) -> None:
+    dead = [(t, p, 0.3 if p == "lampe-1/power" and t > START else v) for t, p, v in healthy]
+    first = judged([row for row in dead if row[0] < START + 4 * HOUR_S], now_s=START + 4 * HOUR_S)
+    assert first.rule_score == 3
+    assert "ne consomme rien" in first.evidence[0].text
+    assert judged(dead).rule_score == 3
+
+
+def test_the_hour_of_switching_on_is_not_taken_for_a_dark_lamp(healthy: list[Row]) -> None:
+    """Its level may be read after, its power before."""
+    hours = sorted({t for t, p, v in healthy if p == "lampe-1/power"})
+    lit = [t for t, p, v in healthy if p == "lampe-1/level" and v > 0 and t > START]
+    before = max(t for t in hours if t < lit[0])
+    early = [(t, p, 254.0 if p == "lampe-1/level" and t == before else v) for t, p, v in healthy]
+    assert judged([row for row in early if row[0] <= before], now_s=before // HOUR_S * HOUR_S + HOUR_S).rule_score < 1
+
+
+def test_a_stormy_night_of_restarts_alone_is_no_failing_driver(healthy: list[Row]) -> None:
+    storm = [(t, p, v + min(12, max(0, (t - START) // HOUR_S)) if p == "lampe-1/starts" else v) for t, p, v in healthy]
+    features = judged(storm)
+    assert features.evidence[0].feature == "restarts"
+    assert features.rule_score < 1
+
+
+def test_a_new_level_of_the_street_is_no_failing_driver(healthy: list[Row]) -> None:
+    """Half a watt per percent: the lamps get 70 % instead of 50 at night, and are as much warmer."""
+    since = START - 36 * 86400
+    dimmed = Schedule((Slot("dusk", 100), Slot("22:00", 70), Slot("05:00", 100)), 47.24, 6.02, ZoneInfo("Europe/Paris"))
+    new = [Lamp(f"lampe-{n}", 5, dimmed, since, town_seed=5) for n in range(1, 5)]
+    rows = [row for row in healthy if row[0] < START]
+    for hour in range(16):
+        time_s = START + hour * HOUR_S + 1000
+        rows += [(time_s // 900 * 900, f"lampe-1/{role}", v) for role, v in values(new[0], time_s).items()]
+        rows += [(time_s // 900 * 900, f"{x.name}/temperature", values(x, time_s)["temperature"]) for x in new[1:]]
+    assert judged(rows).rule_score < 0.7
+
+
+def test_gaps_change_little_and_silent_neighbours_are_not_replaced(healthy: list[Row], ageing: list[Row]) -> None:
+    thinned = [row for index, row in enumerate(healthy) if (int(row[0]) // 900 * 7 + index) % 4]
+    assert judged(thinned).rule_score < 0.6
+    silent = [row for row in healthy if row[0] < START - 3 * 86400 or row[1].startswith("lampe-1/")]
+    assert judged(silent).rule_score < 0.6
+    thinned = [row for index, row in enumerate(ageing) if (int(row[0]) // 900 * 7 + index) % 4]
+    assert judged(thinned).rule_score > 1
+
+
+def test_points_of_one_step_may_come_in_any_order(ageing: list[Row]) -> None:
+    mixed = sorted(ageing, key=lambda row: (row[0], hash(row[1]) % 97))
+    assert judged(mixed).rule_score == judged(ageing).rule_score
+
+
+def test_a_window_filled_again_after_a_restart_says_the_same(ageing: list[Row]) -> None:
+    longer = [*street(days=50, hours=-35 * 24), *ageing]
+    assert judged(longer).rule_score == judged(ageing).rule_score
+    assert (judged(longer).x == judged(ageing).x).all()
+
+
+def test_what_comes_later_does_not_change_what_was_known(ageing: list[Row]) -> None:
+    now_s = START + 2 * HOUR_S
+    window = fill(LampWindow(INPUTS), [row for row in ageing if row[0] < now_s])
+    before = window.features(now_s)
+    fill(window, [row for row in ageing if now_s <= row[0] < now_s + 6 * HOUR_S])
+    after = window.features(now_s)
+    assert before is not None
+    assert after is not None
+    assert before.rule_score == pytest.approx(after.rule_score, rel=0.05), "the oldest hours have gone, no more"
+
+
+def test_units_are_converted_and_impossible_ones_refused(ageing: list[Row]) -> None:
+    window = LampWindow(INPUTS)
+    for quarter_s, point, value in ageing:
+        match point.split("/")[1]:
+            case "temperature":
+                window.add(point, quarter_s, 900, one(value + 273.15), "K")
+            case "power":
+                window.add(point, quarter_s, 900, one(value / 1000), "kW")
+            case role:
+                window.add(point, quarter_s, 900, one(value), UNITS[role])
+    features = window.features(DAWN)
+    assert features is not None
+    assert features.rule_score == pytest.approx(judged(ageing).rule_score, rel=1e-6)
+    with pytest.raises(ValueError, match="expected a temperature"):
+        window.add("lampe-1/temperature", START, 900, one(None), "W")
+
+
+def test_what_is_missing_is_said() -> None:
+    window = LampWindow(INPUTS)
+    assert window.features(START) is None
+    assert window.missing(START).startswith("0 nuits éclairées sur 14")
+    fill(window, street(days=20))
+    assert window.features(DAWN) is None
+    assert window.missing(DAWN).startswith("13 nuits éclairées sur 14")
+    later = START + 3 * 86400
+    fill(window, [])
+    assert window.missing(later).startswith("13 nuits"), "more time alone teaches nothing"
+
+
+def test_a_lamp_that_was_not_read_for_a_day_is_not_judged(healthy: list[Row]) -> None:
+    window = fill(LampWindow(INPUTS), healthy)
+    assert window.missing(DAWN) == ""
+    assert window.missing(DAWN + 25 * HOUR_S) == "aucune lecture du pilote depuis 24 heures"
+    assert window.features(DAWN + 25 * HOUR_S) is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"temperature": ["a/t"]}, "role 'power': expected one point, got 0"),
+        ({"temperature": ["a/t", "b/t"], "power": ["a/p"]}, "role 'temperature': expected one point, got 2"),
+        ({"temperature": ["a/t"], "power": ["a/p"], "humidity": ["a/h"]}, "role 'humidity': unknown"),
+    ],
+)
+def test_roles_that_do_not_fit_are_refused(inputs: dict[str, list[str]], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        LampWindow(inputs)
+
+
+def test_its_card_lets_the_rule_decide() -> None:
+    model = load_model(Path(__file__).parents[3] / "edge_models" / "lamp_driver")
+    assert (model.card.window, model.card.kind, model.card.decides) == ("lamp", "lamp_failure", "rule")
