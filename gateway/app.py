@@ -16,12 +16,13 @@ from typing import Any
 from gateway import __version__
 from gateway.action import Action, Done, Gate
 from gateway.alert import Alert, iso
+from gateway.budget import Budget, budget
 from gateway.clock import Clock
 from gateway.codec import HeardCodec, PolledCodec
 from gateway.codec.bthome import Bthome
 from gateway.codec.dali import Sci
 from gateway.codec.modbus import Rtu, Tcp
-from gateway.errors import ActionError, ModelError
+from gateway.errors import ActionError, ModelError, SiteError, collecting
 from gateway.inference import Model, load_model
 from gateway.judge import Judge
 from gateway.lighting import Schedule, Slot, arc_power_level
@@ -33,7 +34,7 @@ from gateway.live import Live
 from gateway.plan import plan_ears, plan_visits
 from gateway.poll import HeardBus, PolledBus
 from gateway.reading import Snapshot, split_point
-from gateway.site import LightingEntry, Radio, Serial, Site, load_site
+from gateway.site import LightingEntry, Radio, Site, load_site
 from gateway.store import Store
 from gateway.summary import Summary
 from gateway.upstream.mqtt import Pace, Uplink
@@ -62,15 +63,11 @@ class Protocol:
     codec: Callable[[], PolledCodec | HeardCodec]
 
 
-def _serial(bus: Serial, default_line: str) -> Link:
-    return SerialLink(bus.port, bus.line or default_line)
-
-
 PROTOCOLS: dict[str, Protocol] = {
-    "modbus-rtu": Protocol(lambda bus: _serial(bus, "19200 8E1"), Rtu),
+    "modbus-rtu": Protocol(lambda bus: SerialLink(bus.port, bus.line), Rtu),
     "modbus-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port), Tcp),
     "modbus-rtu-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port), Rtu),
-    "dali-sci": Protocol(lambda bus: _serial(bus, "38400 8N1"), Sci),
+    "dali-sci": Protocol(lambda bus: SerialLink(bus.port, bus.line or "38400 8N1", frames=False), Sci),
     "ble": Protocol(lambda bus: BleEar(bus.adapter), Bthome),
 }
 """One row a protocol: this, and a codec, is all that a new one costs."""
@@ -84,7 +81,19 @@ def home() -> Path:
 def read_site(path: Path) -> tuple[Site, list[Watch]]:
     """A site and its watches with their models. Raises SiteError or ModelError with everything that is wrong."""
     site = load_site(path, home() / "device_profiles")
+    with collecting(SiteError) as faults:
+        faults += [f"{path.name}: {refusal}" for found in budgets(site) if (refusal := found.refusal())]
     return site, build_watches(site)
+
+
+def budgets(site: Site) -> list[Budget]:
+    """How busy each polled bus will be."""
+    found = []
+    for name, bus in site.buses.items():
+        codec = PROTOCOLS[bus.protocol].codec()
+        if not isinstance(bus, Radio):
+            found.append(budget(bus, plan_visits(site.devices_on(name), codec)))  # type: ignore[arg-type]
+    return found
 
 
 def build_watches(site: Site) -> list[Watch]:
@@ -131,7 +140,7 @@ class Gateway:
     def _bus(self, name: str) -> PolledBus | HeardBus:
         bus = self.site.buses[name]
         protocol = PROTOCOLS[bus.protocol]
-        devices = [device for device in self.site.devices.values() if device.bus == name]
+        devices = self.site.devices_on(name)
         codec, link = protocol.codec(), protocol.open(bus)
         if isinstance(bus, Radio):
             return HeardBus(name, link, plan_ears(devices, codec), self.clock, self._take)  # type: ignore[arg-type]

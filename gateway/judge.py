@@ -45,7 +45,7 @@ class Judge:
                 watch.restore(states[name])
         for alert in open_alerts:
             if (silence := self._silence.get(alert.subject)) is not None and alert.model == "no_data":
-                silence.open = alert
+                silence.open, silence.good_s = alert, alert.onset_s
 
     def take(self, snapshot: Snapshot) -> list[Summary]:
         """Takes a snapshot in; gives the summaries it completes (a period also ends by `tick`)."""
@@ -93,11 +93,11 @@ class _Silence:
             self.reason = next(iter(snapshot.flaws.values())).reason
 
     def judge(self, now_s: float) -> list[Alert]:
-        if self.good_s is None:
+        if self.good_s is None or self.good_s > now_s:  # just started, or the clock was put back
             self.good_s = now_s
         silent = now_s - self.good_s > self.patience_s
         if silent and self.open is None:
-            self.open = no_data_alert(self.device, self.good_s, now_s, self.reason)
+            self.open = no_data_alert(self.device, self.good_s, now_s, self.reason, self.patience_s)
             return [self.open]
         if not silent and self.open is not None:
             over, self.open = self.open.cleared(now_s), None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gateway.codec import HeardCodec, Place, PolledCodec, Span
-from gateway.profile import AnyPoint, BthomePoint, RecordedPoint, decoder_of
+from gateway.profile import AnyPoint, BthomePoint, DaliPoint, ModbusPoint, bytes_of, decoder_of
 from gateway.reading import Flaw, Quality
 from gateway.site import Device
 from gateway.unit import UNITS
@@ -65,7 +65,7 @@ def plan_visits(devices: Sequence[Device], codec: PolledCodec) -> list[Visit]:
 
 
 def _blocks(device: Device, points: Sequence[AnyPoint], codec: PolledCodec) -> list[Block]:
-    placed = [(point, *_located(point)) for point in points if not isinstance(point, RecordedPoint | BthomePoint)]
+    placed = [(point, point.place, bytes_of(point)) for point in points if isinstance(point, ModbusPoint | DaliPoint)]
     profile = device.profile
     assert profile.protocol in ("modbus", "dali"), "only polled protocols are planned"
     spans = codec.spans([(place, size) for _, place, size in placed], profile.limits())
@@ -78,12 +78,6 @@ def _blocks(device: Device, points: Sequence[AnyPoint], codec: PolledCodec) -> l
         ]
         blocks.append(Block(span, tuple(columns)))
     return blocks
-
-
-def _located(point: AnyPoint) -> tuple[Place, int]:
-    """Where the point's bytes are and how many they are; a separate exponent stands in front of the value."""
-    assert not isinstance(point, RecordedPoint | BthomePoint)
-    return point.place, point.size + (point.exponent_at or 0)
 
 
 def decode_block(block: Block, data: bytes, values: dict[str, float | None], flaws: dict[str, Flaw]) -> None:

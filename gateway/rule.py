@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 MOST_REASONS = 5
 SILENT_AFTER_PERIODS = 8
-"""Summaries without one good value before people are told that a device gives no data (two hours)."""
+"""Periods of summaries without one good value before people are told that a device gives no data (two hours)."""
 
 
 def alert_of(subject: str, model: Model, verdict: Verdict, features: Features, now_s: float) -> Alert:
@@ -37,8 +37,8 @@ def alert_of(subject: str, model: Model, verdict: Verdict, features: Features, n
     )
 
 
-def no_data_alert(device: str, since_s: float, now_s: float, reason: str) -> Alert:
-    """A device has given no good value since `since_s`."""
+def no_data_alert(device: str, since_s: float, now_s: float, reason: str, patience_s: float) -> Alert:
+    """A device has given no good value since `since_s`, which is longer than `patience_s`."""
     hours = (now_s - since_s) / 3600
     text = f"aucune valeur depuis {hours:.1f} h" + (f" : {reason}" if reason else "")
     return Alert(
@@ -49,7 +49,7 @@ def no_data_alert(device: str, since_s: float, now_s: float, reason: str) -> Ale
         raised_s=now_s,
         severity=Severity.MINOR,
         score=hours,
-        threshold=SILENT_AFTER_PERIODS / 4,
+        threshold=patience_s / 3600,
         model="no_data",
         model_sha256="",
         reasons=(Reason(device, "silence", 1.0, text),),

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 
 from gateway.errors import ProfileError, SiteError
 from gateway.profile import NAME as POINT_NAME
@@ -26,6 +27,7 @@ from gateway.profile import (
     Closed,
     Profile,
     duration_s,
+    key_of,
     load_profile,
     recorded_profile,
     sentences,
@@ -41,6 +43,7 @@ RECORDED_UNITS = {
 }  # fmt: skip
 """The unit of a recorded point by its role in a watch, where the recording does not say another; "1" for other roles."""
 
+MAC = r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 SPOKEN_ON = {
@@ -77,7 +80,7 @@ class Gateway(Closed):
     def _zone(cls, name: str) -> str:
         try:
             ZoneInfo(name)
-        except (ZoneInfoNotFoundError, ValueError):
+        except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "Europe" is a folder of zones
             raise ValueError(f"{name!r}: expected a zone such as 'Europe/Paris'") from None
         return name
 
@@ -99,7 +102,7 @@ class Upstream(Closed):
     @classmethod
     def _safe(cls, url: str) -> str:
         parts = urlsplit(url)
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname or parts.port == 0:  # asking checks the port
             raise ValueError(f"{url!r}: expected 'mqtts://host:port'")
         if parts.username or parts.password:
             raise ValueError("expected no user or password in the address; use the keys user and password_file")
@@ -122,18 +125,22 @@ class Serial(Closed):
 
     name: str = Field(pattern=NAME)
     protocol: Literal["modbus-rtu", "dali-sci"]
-    port: str
+    port: str = Field(min_length=1)
     line: str = Field(default="", pattern=rf"^$|{LINE}")
 
 
 class Tcp(Closed):
+    """A connection to a device, a Modbus TCP gateway, or a converter that passes serial bytes on."""
+
     name: str = Field(pattern=NAME)
     protocol: Literal["modbus-tcp", "modbus-rtu-tcp"]
-    host: str
+    host: str = Field(min_length=1)
     port: int = Field(default=502, ge=1, le=65535)
 
 
 class Radio(Closed):
+    """A Bluetooth adapter."""
+
     name: str = Field(pattern=NAME)
     protocol: Literal["ble"]
     adapter: str = "hci0"
@@ -151,6 +158,13 @@ class DeviceEntry(Closed):
     address: int | str | None = None
     asset: str = ""
     every: str = ""
+
+    @field_validator("address", mode="before")
+    @classmethod
+    def _plain(cls, address: object) -> object:
+        if not isinstance(address, int | str) or isinstance(address, bool):
+            raise ValueError(f"expected a unit id, a short address or a MAC in quotes, got {address!r}")
+        return address
 
     @field_validator("every")
     @classmethod
@@ -190,12 +204,6 @@ class _File(Closed):
     device: list[DeviceEntry] = []
     watch: list[WatchEntry] = []
     lighting: list[LightingEntry] = []
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        if not self.device:
-            raise ValueError("device: expected at least one [[device]]")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +254,10 @@ class Site:
         """The period of summaries."""
         return duration_s(self.gateway.summary)
 
+    def devices_on(self, bus: str) -> list[Device]:
+        """The devices of a bus, in the order of the file."""
+        return [device for device in self.devices.values() if device.bus == bus]
+
     def point(self, name: str) -> AnyPoint:
         """The point `device/point`. Raises KeyError."""
         device, point = split_point(name)
@@ -264,17 +276,22 @@ def load_site(path: Path, profiles: Path) -> Site:
 def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], Profile]) -> Site:
     """A site from its text. `profile_of` gives a profile by name or raises ProfileError."""
     try:
-        entries = _File.model_validate(tomllib.loads(text))
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SiteError([f"{file}: not TOML: {error}"]) from None
+    try:
+        entries, told, left_out = _File.model_validate(table), list[str](), set[tuple[str, str]]()
     except ValidationError as error:
-        raise SiteError(sentences(error, file)) from None
+        told = sentences(error, file)
+        entries, left_out = _sound_part(table, error)
     faults = list(_twice(entries))
+    if not table.get("device"):
+        faults.append("device: expected at least one [[device]]")
     devices = {}
     buses = {bus.name: bus for bus in entries.bus}
     recorded = _recorded_points(entries)
-    for index, entry in enumerate(entries.device):
-        where = f"device[{index}] {entry.name!r}"
+    for entry in entries.device:
+        where = f"device {entry.name!r}"
         try:
             if entry.profile == RECORDED:
                 profile: Profile = recorded_profile(recorded.get(entry.name, {}))
@@ -282,8 +299,10 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
                 profile = profile_of(entry.profile)
         except ProfileError as error:
             faults += [f"{where}.profile: {fault}" for fault in error.faults]
+            left_out.add(("device", entry.name))
             continue
-        faults += [f"{where}.{fault}" for fault in _misplaced(entry, profile, buses)]
+        if ("bus", entry.bus) not in left_out:
+            faults += [f"{where}.{fault}" for fault in _misplaced(entry, profile, buses)]
         address = entry.address if entry.address is not None else _default_address(profile)
         if isinstance(address, str):
             address = address.upper()
@@ -294,10 +313,9 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
         )
     faults += _address_clashes(devices)
     faults += _lines(entries, devices)
-    if len(devices) == len({entry.name for entry in entries.device}):
-        faults += _unknown_points(entries, devices)
-    if faults:
-        raise SiteError([f"{file}: {fault}" for fault in faults])
+    faults += _unknown_points(entries, devices, {name for kind, name in left_out if kind == "device"})
+    if told or faults:
+        raise SiteError([*told, *(f"{file}: {fault}" for fault in faults)])
     return Site(
         gateway=entries.gateway,
         upstream=entries.upstream,
@@ -307,6 +325,36 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
         lighting={street.name: street for street in entries.lighting},
         folder=folder,
     )
+
+
+def _sound_part(table: Mapping[str, Any], error: ValidationError) -> tuple[_File, set[tuple[str, str]]]:
+    """What is sound of a faulty file, so that it can be checked further and all faults are told at once: the file without
+    unknown keys and without the entries that have other faults. Also the kind and name of the entries left out."""
+    sound = deepcopy(dict(table))
+    faulty: dict[str, set[int]] = {}
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        match fault["type"], key_of(fault["loc"]):
+            case "extra_forbidden", [*way, last]:
+                found: Any = sound
+                for step in way:
+                    found = found[step]
+                del found[last]
+            case _, [str(kind), int(at), *_]:
+                faulty.setdefault(kind, set()).add(at)
+            case _, ["gateway", *_]:
+                sound["gateway"] = _SOME_GATEWAY
+            case _, [kind, *_]:
+                sound.pop(str(kind), None)
+    left_out = set()
+    for kind, places in faulty.items():
+        entries = sound[kind]
+        left_out |= {(kind, str(entries[at].get("name"))) for at in places if isinstance(entries[at], dict)}
+        sound[kind] = [entry for at, entry in enumerate(entries) if at not in places]
+    return _File.model_validate(sound), left_out
+
+
+_SOME_GATEWAY = {"id": "unknown", "commune": "", "timezone": "UTC", "latitude": 0, "longitude": 0}
+"""Stands in for one that is faulty while the rest of the file is checked."""
 
 
 def _recorded_points(entries: _File) -> dict[str, dict[str, str]]:
@@ -356,7 +404,8 @@ def _misplaced(entry: DeviceEntry, profile: Profile, buses: Mapping[str, Serial 
         yield f"bus: expected the name of a [[bus]] ({known}), got {entry.bus!r}"
         return
     if SPOKEN_ON[bus.protocol] != profile.protocol:
-        yield f"bus: {entry.bus!r} speaks {bus.protocol}, the profile {entry.profile!r} speaks {profile.protocol}; choose another bus or profile"
+        spoken = f"{entry.bus!r} speaks {bus.protocol}, the profile {entry.profile!r} speaks {profile.protocol}"
+        yield f"bus: {spoken}; choose another bus or profile"
     match profile.protocol, entry.address:
         case "modbus", None:
             pass
@@ -368,7 +417,7 @@ def _misplaced(entry: DeviceEntry, profile: Profile, buses: Mapping[str, Serial 
             pass
         case "dali", other:
             yield f"address: expected a short address from 0 to 63, got {other!r}"
-        case "bthome", str(mac) if len(mac) == 17 and mac.count(":") == 5:
+        case "bthome", str(mac) if re.fullmatch(MAC, mac):
             pass
         case "bthome", other:
             yield f"address: expected a MAC such as 'A4:C1:38:00:00:01', got {other!r}"
@@ -385,7 +434,7 @@ def _address_clashes(devices: Mapping[str, Device]) -> Iterator[str]:
 
 
 def _lines(entries: _File, devices: Mapping[str, Device]) -> Iterator[str]:
-    """A Modbus RTU bus needs a line setting, its own or one that all its profiles agree on."""
+    """A Modbus RTU bus needs a line setting: its devices are set to one, whatever their makers set them to."""
     for bus in entries.bus:
         if bus.protocol == "modbus-rtu" and not bus.line:
             on_it = [d.profile for d in devices.values() if d.bus == bus.name]
@@ -394,23 +443,29 @@ def _lines(entries: _File, devices: Mapping[str, Device]) -> Iterator[str]:
             yield f"bus {bus.name!r}.line: missing; give speed and framing, {said}"
 
 
-def _unknown_points(entries: _File, devices: Mapping[str, Device]) -> Iterator[str]:
+def _unknown_points(entries: _File, devices: Mapping[str, Device], untold: Collection[str]) -> Iterator[str]:
+    """untold: devices whose own faults are told, so that nothing can be said of their points."""
     for watch in entries.watch:
         for role, points in watch.inputs.items():
             for point in points:
-                if fault := _unknown_point(point, devices):
+                if point.partition("/")[0] not in untold and (fault := _unknown_point(point, devices)):
                     yield f"watch {watch.name!r}.inputs.{role}: {fault}"
     for street in entries.lighting:
         for lamp in street.lamps:
-            if fault := _unknown_point(lamp, devices):
+            if lamp.partition("/")[0] not in untold and (fault := _no_lamp(lamp, devices)):
                 yield f"lighting {street.name!r}.lamps: {fault}"
-            else:
-                device, name = split_point(lamp)
-                dimmed = devices[device].points[name]
-                if dimmed.write is None:
-                    yield f"lighting {street.name!r}.lamps: {lamp!r} cannot be written; its profile gives no limits for a write"
-                if UNITS[dimmed.unit].quantity not in ("share", "number"):
-                    yield f"lighting {street.name!r}.lamps: {lamp!r} is in {dimmed.unit}; expected a level in % or as arc power level"
+
+
+def _no_lamp(lamp: str, devices: Mapping[str, Device]) -> str:
+    if fault := _unknown_point(lamp, devices):
+        return fault
+    device, name = split_point(lamp)
+    point = devices[device].points[name]
+    if point.write is None:
+        return f"{lamp!r} cannot be written; its profile gives no limits for a write: choose another point"
+    if UNITS[point.unit].quantity not in ("share", "number"):
+        return f"{lamp!r} is in {point.unit}; expected a level in % or as arc power level"
+    return ""
 
 
 def _unknown_point(point: str, devices: Mapping[str, Device]) -> str:

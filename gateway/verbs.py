@@ -15,12 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 from gateway.alert import iso
-from gateway.app import Gateway, read_site
+from gateway.app import Gateway, budgets, home, read_site
 from gateway.clock import Clock, parse_clock
 from gateway.errors import SiteError
+from gateway.language import say
 from gateway.replay import replay as replayed
 from gateway.replay import write_alerts
-from gateway.site import Site
+from gateway.site import Site, load_site
 from gateway.store import Store
 from gateway.watch import Watch
 
@@ -80,6 +81,37 @@ def replay(argv: list[str]) -> int:
         for name, words in done.says.items():
             sys.stderr.write(f"  {name} : {words}\n")
     return 0
+
+
+def plan(argv: list[str]) -> int:
+    """Ce que les bus auront à porter, avant tout câblage / What the buses will have to carry, before anything is wired"""
+    parser = argparse.ArgumentParser(prog="guet plan", description=plan.__doc__)
+    parser.add_argument("site", type=Path, metavar="SITE.toml")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    found = budgets(load_site(options.site, home() / "device_profiles"))
+    if options.json:
+        body = [
+            {
+                "bus": one.bus,
+                "use": round(one.use, 4),
+                "cycle_s": round(one.cycle_s, 4),
+                "devices": [asdict(s) for s in one.shares],
+            }
+            for one in found
+        ]
+        print(json.dumps(body, ensure_ascii=False))
+    else:
+        for one in found:
+            print(say(f"bus {one.bus} : occupé {one.use:.1%} du temps, un tour complet {one.cycle_s:.2f} s",
+                      f"bus {one.bus}: busy {one.use:.1%} of the time, one full round {one.cycle_s:.2f} s"))  # fmt: skip
+            for share in one.shares:
+                rate = f"{share.requests} / {share.period_s:g} s"
+                print(f"  {share.device:<24} {rate:>12}  {share.busy_s * 1000:7.1f} ms  {share.use:.2%}")
+    refused = [refusal for one in found if (refusal := one.refusal())]
+    for refusal in refused:
+        sys.stderr.write(f"{refusal}\n")
+    return 1 if refused else 0
 
 
 def bound_socket(text: str) -> socket.socket:

@@ -14,9 +14,14 @@ from gateway.errors import ModelError
 from gateway.inference import Model
 from gateway.rule import alert_of
 from gateway.site import WatchEntry
-from gateway.summary import Summary
+from gateway.summary import Aggregate, Summary
 from gateway.verdict import Decider, State, Verdict
 from gateway.window import Features, Window
+
+
+MOST_STEPS = 2000
+"""Steps that are caught up with at once (83 days of an hourly one): a clock that was decades behind must not have every
+hour of them judged."""
 
 
 def window_of(kind: str, entry: WatchEntry) -> Window:
@@ -43,13 +48,28 @@ def window_of(kind: str, entry: WatchEntry) -> Window:
     )
 
 
+def _try_out(window: Window, entry: WatchEntry, units: Mapping[str, str], period_s: float | None) -> None:
+    """Gives a window one value of each point, so that a unit which its role cannot have, or summaries that are too long
+    for it, are known before anything starts."""
+    for role, points in entry.inputs.items():
+        for point in points:
+            try:
+                window.add(point, 0.0, period_s or window.step_s, Aggregate(1, 0, 0.0, 0.0, 0.0, 0.0), units[point])
+            except ValueError as error:
+                raise ValueError(f"{role}: {point}: {error}") from None
+
+
 class Watch:
     """See the module. Raises ModelError or ValueError on construction when model and inputs do not go together."""
 
-    def __init__(self, entry: WatchEntry, model: Model, units: Mapping[str, str]) -> None:
-        """units: of every point among the inputs."""
+    def __init__(
+        self, entry: WatchEntry, model: Model, units: Mapping[str, str], period_s: float | None = None
+    ) -> None:
+        """units: of every point among the inputs. period_s: of the summaries that will come. Raises ModelError for a
+        window that there is not, ValueError for inputs that it cannot use."""
         self.name, self.model, self.units = entry.name, model, units
         self.window = window_of(model.card.window, entry)
+        _try_out(window_of(model.card.window, entry), entry, units, period_s)
         self.decider = Decider(model.decision)
         self.verdict: Verdict | None = None
         self.open: Alert | None = None
@@ -72,8 +92,11 @@ class Watch:
         """Judges every step that has passed up to `now_s`; gives the alerts raised or cleared by it, in order of time."""
         step_s = self.window.step_s
         last_s = now_s // step_s * step_s
+        earliest_s = last_s - MOST_STEPS * step_s
         if self.judged_until_s is None:
             self.judged_until_s = last_s - step_s
+        elif self.judged_until_s < earliest_s:
+            self.judged_until_s = earliest_s
         changed: list[Alert] = []
         while self.judged_until_s < last_s:
             self.judged_until_s += step_s
@@ -103,9 +126,9 @@ class Watch:
             return "pas encore jugé"
         if missing := self.window.missing(self.judged_until_s):
             return f"données insuffisantes : {missing}"
+        if self.open is not None:
+            return "alerte"
         match self.verdict.state if self.verdict else None:
-            case State.ALERT:
-                return "alerte"
             case State.SUSPECT:
                 return "suspect, sous le seuil de décision"
             case State.LEARNING:

@@ -266,7 +266,7 @@ class Line:
 async def _until(loop: asyncio.AbstractEventLoop, when: float, *, exactly: bool = False) -> None:
     """Waits for a time of the loop. Its timers round up to milliseconds; `exactly` sleeps the rest outside of it."""
     while (remaining := when - loop.time()) > 0:
-        if not exactly or abs(loop.time() - time.monotonic()) > 1:  # the latter: a loop with a time of its own
+        if not exactly or type(loop).time is not asyncio.BaseEventLoop.time:  # the latter: a time of its own
             await asyncio.sleep(remaining)
         elif remaining > 0.0011:
             await asyncio.sleep(int(remaining * 1000 - 0.1) / 1000)

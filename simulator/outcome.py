@@ -142,8 +142,10 @@ def in_short(report: Mapping[str, Any]) -> str:
     centre = report["central"]
     lines += [
         f"  actions   {len(report['actions'])}, dont {len(offline)} pendant la coupure, relues et confirmées",
-        f"  centre    {centre['records']} enregistrements reçus sur {centre['sent']} : {centre['lost']} perdu(s), "
-        f"{centre['duplicates']} en double ; {report['kills']} kill -9, {report['uplink_cut_h']:.1f} h de coupure",
+        (
+            f"  centre    {centre['records']} enregistrements reçus sur {centre['sent']} : {centre['lost']} perdu(s), "
+            f"{centre['duplicates']} en double ; {report['kills']} kill -9, {report['uplink_cut_h']:.1f} h de coupure"
+        ),
     ]
     lines += [
         f"  protocole {name:<14} {did['requests']:>6} requêtes, {did['readings']:>6} lectures"

@@ -153,36 +153,9 @@ class BthomePlace(BaseModel):
 
 @dataclass(slots=True)
 class _Sender:
-    """What is remembered of one device: the last packet id and when it came; the last encryption counter."""
+    """What is remembered of one device: its last encryption counter."""
 
-    packet_id: int = -1
-    heard_s: float = 0.0
     counter: int = -1
-
-
-class Repeats:
-    """Tells an advertisement that is the same packet again, as devices send each several times.
-
-    A packet id that was seen less than `within_s` ago is a repeat, and so is one up to 191 behind it (the order can
-    change on the way); later the same id is a new packet. Remembers the 1,024 senders heard last.
-    """
-
-    def __init__(self, within_s: float = 4.0) -> None:
-        self.within_s = within_s
-        self._senders: OrderedDict[str, _Sender] = OrderedDict()
-
-    def is_repeat(self, sender: str, values: Mapping[Place, bytes], now_s: float) -> bool:
-        """Whether this packet was there before; one without a packet id never was. now_s: any clock that does not go
-        back."""
-        raw = values.get(_PACKET_PLACE)
-        if raw is None:
-            return False
-        last = _remembered(self._senders, sender)
-        ahead = (raw[0] - last.packet_id) % 256
-        if last.packet_id >= 0 and now_s - last.heard_s <= self.within_s and not 0 < ahead < 64:
-            return True
-        last.packet_id, last.heard_s = raw[0], now_s
-        return False
 
 
 class Bthome:
@@ -303,9 +276,6 @@ def _place(object_id: int, index: int) -> BthomePlace:
     if place is None:
         place = _PLACES[object_id, index] = BthomePlace(object=object_id, index=index)
     return place
-
-
-_PACKET_PLACE = _place(PACKET_ID, 0)
 
 
 def _remembered(senders: OrderedDict[str, _Sender], sender: str) -> _Sender:

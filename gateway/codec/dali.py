@@ -119,6 +119,12 @@ class BankSpan(Span):
 
     read: frozenset[int] = field(default=frozenset(), compare=False)
 
+    def runs(self) -> list[tuple[int, int]]:
+        """First location and number of each uninterrupted part."""
+        starts = sorted(at for at in self.read if at - 1 not in self.read)
+        ends = sorted(at for at in self.read if at + 1 not in self.read)
+        return [(start, end - start + 1) for start, end in zip(starts, ends, strict=True)]
+
 
 def _bank_span(bank: int, cells: Mapping[Place, range]) -> BankSpan:
     """A single unwanted location is read with the others: that takes 42 ms, to go round it 70 ms."""
@@ -188,23 +194,18 @@ _CHECK_GEAR = "check the lamp's mains supply, its DALI wires and its short addre
 
 
 def _read_bank(bus: _Bus, span: BankSpan) -> Procedure[bytes]:
-    """Locations of a bank, frozen first where the bank can, and proven to be those before they are given away."""
+    """Locations of a bank, frozen first where the bank can, and proven to be that bank's before they are given away."""
     latched = span.area in LATCHED_BANKS
-    cursor = _Cursor(bus)
+    cells = bytearray((MASK,)) * span.count
     yield from bus.command(_DTR1, span.area)
-    cells = bytearray()
     try:
         if latched:
-            yield from _latch(cursor, span.area)
-        for location in range(span.first, span.first + span.count):
-            cells.append((yield from cursor.read(location)) if location in span.read else MASK)
+            yield from _latch(bus, span.area)
+        for first, count in span.runs():
+            cells[first - span.first : first - span.first + count] = yield from _read_run(bus, first, count)
     except _NoSuchBank:
-        if cells:
-            raise GarbledAnswer(f"{bus.gear}: bank {span.area}: stopped answering", bytes(cells)) from None
-        return bytes((MASK,)) * span.count
-    yield from cursor.prove()
-    bank = yield from bus.register(_CONTENT_DTR1)
-    if bank != span.area:
+        cells[:] = bytes((MASK,)) * span.count
+    if (bank := (yield from bus.register(_CONTENT_DTR1))) != span.area:
         text = f"expected to have read bank {span.area}, DTR1 says {bank}; {_DISTURBED}"
         raise GarbledAnswer(f"{bus.gear}: {text}", bytes(cells))
     if latched:
@@ -214,12 +215,11 @@ def _read_bank(bus: _Bus, span: BankSpan) -> Procedure[bytes]:
     return bytes(cells)
 
 
-def _latch(cursor: _Cursor, bank: int) -> Procedure[None]:
+def _latch(bus: _Bus, bank: int) -> Procedure[None]:
     """Freezes the bank that DTR1 names. The gear repeats the byte that it wrote.
 
     ENABLE WRITE MEMORY holds only until a command other than DTR and writes (IEC 62386-102, 9.10.4), hence the order.
     """
-    bus = cursor.bus
     for attempt in range(_RETRIES + 1):
         yield from bus.command(_to(bus.address), _ENABLE_WRITE, twice=True)
         yield from bus.command(_DTR0, _LATCH_LOCATION)
@@ -230,10 +230,9 @@ def _latch(cursor: _Cursor, bank: int) -> Procedure[None]:
                 raise
             continue
         if wrote == _LATCH:
-            cursor.dtr0 = _LATCH_LOCATION + 1
             return
-        yield from cursor.stand()  # silent gear ends here
-    yield from cursor.read(0)
+        yield from bus.register(_CONTENT_DTR0)  # silent gear ends here
+    yield from _read_run(bus, 0, 1)  # and gear without the bank here
     text = "expected it to freeze while it is read, it does not; its values of several bytes cannot be trusted"
     raise Refused(f"{bus.gear}: bank {bank}: {text}", 0)
 
@@ -242,57 +241,39 @@ class _NoSuchBank(Exception):
     """The gear hears, and ignores reads of this bank: it has none of that number (IEC 62386-102, 9.10.5)."""
 
 
-@dataclass(slots=True)
-class _Cursor:
-    """Reads locations of the bank that DTR1 names.
+def _read_run(bus: _Bus, first: int, count: int) -> Procedure[bytes]:
+    """Consecutive locations of the bank that DTR1 names; MASK for those that it does not have. Raises _NoSuchBank,
+    NoAnswer or GarbledAnswer.
 
-    Nobody confirms a command that sets DTR0, and a frame can be lost: then every byte that follows is another
-    location's. But DTR0 moves with each read that gear heard, so that where it stands afterwards proves them all.
-
-    dtr0: where DTR0 stands if every frame was heard; None: unknown. unproven: bytes were read since that was checked.
+    Nobody confirms a command that sets DTR0, and a frame can be lost: then each byte is another location's. But DTR0
+    moves with each read that gear heard. So when all reads were answered, where DTR0 stands in the end proves that it
+    stood right in the beginning. Silence and corruption leave that open: the run is read again, DTR0 checked first.
     """
-
-    bus: _Bus
-    dtr0: int | None = None
-    unproven: bool = False
-
-    def read(self, location: int) -> Procedure[int]:
-        """One location; MASK when the bank has no such location. Raises _NoSuchBank, NoAnswer or GarbledAnswer."""
-        for attempt in range(_RETRIES + 1):
-            if self.dtr0 != location:
-                yield from self.prove()
-                yield from self.bus.command(_DTR0, location)
-                self.dtr0 = location
-            try:
-                answer = yield from self.bus.ask(_to(self.bus.address), _READ)
-            except GarbledAnswer:
-                if attempt == _RETRIES:
-                    raise
-                yield from self.prove(one_more=True)
-                continue
-            if answer is not None:
-                self.dtr0, self.unproven = location + 1, True
-                return answer
-            yield from self.prove(one_more=True)
-            if self.dtr0 == location + 1:
-                return MASK  # heard, and no answer
+    ignored = 0
+    for attempt in range(_RETRIES + 1):
+        yield from bus.command(_DTR0, first)
+        if attempt and (yield from bus.register(_CONTENT_DTR0)) != first:
+            continue
+        cells = bytearray()
+        try:
+            while len(cells) < count:
+                answer = yield from bus.ask(_to(bus.address), _READ)
+                if answer is None:
+                    stands = yield from bus.register(_CONTENT_DTR0)
+                    if not attempt or stands != first + len(cells) + 1:
+                        ignored += bool(attempt and not cells and stands == first)
+                        break
+                    answer = MASK  # heard, and no answer
+                cells.append(answer)
+            else:
+                if (yield from bus.register(_CONTENT_DTR0)) == first + count:
+                    return bytes(cells)
+        except GarbledAnswer:
+            if attempt == _RETRIES:
+                raise
+    if ignored == _RETRIES:
         raise _NoSuchBank
-
-    def prove(self, one_more: bool = False) -> Procedure[None]:
-        """Checks DTR0 when bytes are unproven. one_more: a read that may or may not have been heard came last; where
-        DTR0 then stands is found out in any case."""
-        if not self.unproven and not one_more:
-            return
-        expected = self.dtr0
-        stands = yield from self.stand()
-        if self.unproven and stands != expected and not (one_more and expected is not None and stands == expected + 1):
-            raise GarbledAnswer(f"{self.bus.gear}: expected DTR0 at {expected}, it is at {stands}; {_DISTURBED}")
-        self.unproven = False
-
-    def stand(self) -> Procedure[int]:
-        """Where DTR0 stands, from the gear itself. Raises NoAnswer when the gear is silent."""
-        self.dtr0 = yield from self.bus.register(_CONTENT_DTR0)
-        return self.dtr0
+    raise GarbledAnswer(f"{bus.gear}: locations {first} to {first + count - 1} cannot be read whole; {_DISTURBED}")
 
 
 @dataclass(slots=True)

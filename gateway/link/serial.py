@@ -147,7 +147,7 @@ class SerialLink:
             whole_ms = int(remaining * 1000 - 0.1)
             if whole_ms > 0:
                 await asyncio.sleep(whole_ms / 1000)
-            elif abs(now - time.monotonic()) < 1:
+            elif type(loop).time is asyncio.BaseEventLoop.time:
                 time.sleep(remaining)  # noqa: ASYNC251 (above)
             else:  # the loop has a time of its own
                 await asyncio.sleep(remaining)

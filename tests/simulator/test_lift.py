@@ -80,7 +80,8 @@ def test_wear_slows_closing_by_its_severity_and_costs_current() -> None:
 def test_obstructions_reopen_the_door_but_do_not_slow_its_usual_closing() -> None:
     calm, busy = door(), door(obstructions=Drift(0, 0, 0.4))
     reopened = [
-        sum(any(m.error == BARRIER for m in of.cycle(slot)) for slot in range(FIRST, FIRST + 1440)) for of in (calm, busy)
+        sum(any(m.error == BARRIER for m in of.cycle(slot)) for slot in range(FIRST, FIRST + 1440))
+        for of in (calm, busy)
     ]
     assert reopened[1] > 5 * max(1, reopened[0])
     assert median(closings(busy)) == pytest.approx(median(closings(calm)), rel=0.01)

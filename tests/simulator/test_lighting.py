@@ -77,7 +77,9 @@ def test_counters_never_fall_and_count_what_happens() -> None:
         diagnostics.LightSourceOnTime,
     )
     rows = [[int(read(c, of, SINCE + 1800 * i)) for c in counters] for i in range(1, 240)]
-    assert all(later >= before for a, b in zip(rows, rows[1:], strict=False) for before, later in zip(a, b, strict=True))
+    assert all(
+        later >= before for a, b in zip(rows, rows[1:], strict=False) for before, later in zip(a, b, strict=True)
+    )
     for later, before in zip(rows[-1], rows[0], strict=True):
         assert later > before
 
@@ -125,7 +127,11 @@ def test_a_worn_capacitor_heats_lowers_the_power_factor_and_restarts() -> None:
 def test_bad_cooling_makes_the_driver_reduce_its_output_and_say_so() -> None:
     summer = datetime(2026, 7, 14, 23, tzinfo=UTC).timestamp()
     hot = Lamp(
-        "x", 3, Schedule((Slot("dusk", 100),), 47.24, 6.02, UTC), summer - DAY_S, (LampFault("cooling", Drift(0, 0, 1.2)),)
+        "x",
+        3,
+        Schedule((Slot("dusk", 100),), 47.24, 6.02, UTC),
+        summer - DAY_S,
+        (LampFault("cooling", Drift(0, 0, 1.2)),),
     )
     state = hot.state(summer)
     assert state.derating

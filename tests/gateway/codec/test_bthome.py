@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gateway.codec import Broadcast
-from gateway.codec.bthome import OBJECTS, Bthome, BthomePlace, Repeats, format_of
+from gateway.codec.bthome import OBJECTS, Bthome, BthomePlace, format_of
 from gateway.errors import GarbledAnswer
 
 BIN = "A4:C1:38:00:00:01"
@@ -173,32 +173,3 @@ def test_a_key_has_16_bytes_and_is_in_no_message() -> None:
     with pytest.raises(ValueError, match="expected 16 bytes, got 8") as caught:
         Bthome({BIN: b"secret!!"})
     assert "secret" not in str(caught.value)
-
-
-# Repeats
-
-
-def packet(packet_id: int) -> dict[object, bytes]:
-    return dict(Bthome().values(Broadcast(BIN, {"fcd2": bytes((0x40, 0x00, packet_id))})) or {})
-
-
-def test_a_packet_sent_again_is_a_repeat_for_four_seconds() -> None:
-    repeats = Repeats()
-    said = [repeats.is_repeat(BIN, packet(7), now_s) for now_s in (0.0, 0.1, 3.9, 4.1)]
-    assert said == [False, True, True, False]
-
-
-def test_packet_ids_run_over_and_older_ones_are_repeats() -> None:
-    repeats = Repeats()
-    assert [repeats.is_repeat(BIN, packet(p), 0.0) for p in (254, 255, 0, 255, 1)] == [False, False, False, True, False]
-
-
-def test_devices_do_not_repeat_each_other_and_are_remembered_boundedly() -> None:
-    repeats = Repeats()
-    assert not any(repeats.is_repeat(f"{n:012X}", packet(7), 0.0) for n in range(3000))
-    assert len(repeats._senders) == 1024
-
-
-def test_without_a_packet_id_nothing_is_a_repeat() -> None:
-    repeats = Repeats()
-    assert not any(repeats.is_repeat(BIN, {}, 0.0) for _ in range(3))

@@ -264,17 +264,49 @@ def test_frames_that_gear_did_not_hear_never_give_wrong_bytes(number: int, secon
     assert all(outcomes.values()), outcomes
 
 
-def test_a_reading_survives_one_lost_frame_unless_it_set_where_to_read() -> None:
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [None, "lost", None, "lost"],  # DTR0 not set, a read not heard: they must not make up for each other
+        [None, None, None, "lost", None, "lost", None, "lost"],  # the same at the second attempt
+    ],
+)
+def test_lost_frames_that_make_up_for_each_other_are_noticed(faults: list[Fault | None]) -> None:
+    adapter = street(5)
+    read(adapter, 5, bank(1, 0x04))  # leaves DTR0 at 5
+    adapter.faults.extend(faults)
+    try:
+        assert read(adapter, 5, bank(1, 0x04), 2) == BANKS[1][4:6]
+    except GarbledAnswer:
+        assert len(faults) > 4
+
+
+def test_a_single_unwanted_location_is_read_and_a_wider_hole_is_not() -> None:
+    (span,) = Sci().spans([(bank(1, 0x04), 1), (bank(1, 0x06), 1), (bank(1, 0x09), 1)], LIMITS)
+    assert span.runs() == [(4, 3), (9, 1)]
+
+
+@pytest.mark.parametrize(
+    ("place", "frames"), [(DaliPlace(query="status"), 1), (bank(1, 0x03), 5), (bank(202, 0x04), 7)]
+)
+def test_absent_gear_costs_few_frames(place: DaliPlace, frames: int) -> None:
+    adapter = street(5)
+    with pytest.raises(NoAnswer):
+        read(adapter, 7, place)
+    assert adapter.frames == frames
+
+
+def test_a_reading_survives_one_lost_frame_unless_it_named_the_bank() -> None:
     (span,) = Sci().spans([(bank(205, 0x04), 4), (bank(205, 0x1B), 1)], LIMITS)
     lost = []
-    for frame in range(16):
+    for frame in range(19):
         adapter = street(5)
         adapter.faults.extend([None] * frame + ["lost"])
         try:
             assert run(adapter, Sci().read(5, span, LIMITS)) == BANKS[205][4:8] + b"\xff" * 19 + BANKS[205][0x1B:0x1C]
         except GarbledAnswer:
             lost.append(frame)
-    assert lost == [0, 4, 10]  # DTR1, DTR0 and DTR0
+    assert lost == [0]
 
 
 def test_two_gears_at_one_address_are_garbled_with_the_reason() -> None:
