@@ -106,7 +106,7 @@ def build_watches(site: Site) -> list[Watch]:
             model = models.get(entry.model) or load_model(home() / "edge_models" / entry.model)
             models[entry.model] = model
             units = {point: site.point(point).unit for points in entry.inputs.values() for point in points}
-            watches.append(Watch(entry, model, units))
+            watches.append(Watch(entry, model, units, site.period_s, site.zone))
         except ModelError as error:
             faults += [f"watch {entry.name!r}: {fault}" for fault in error.faults]
         except ValueError as error:

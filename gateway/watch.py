@@ -7,6 +7,7 @@ steps. What it must remember over a power cut is small (`state`); the window is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from gateway.alert import Alert
@@ -18,19 +19,19 @@ from gateway.summary import Aggregate, Summary
 from gateway.verdict import Decider, State, Verdict
 from gateway.window import Features, Window
 
-
 MOST_STEPS = 2000
 """Steps that are caught up with at once (83 days of an hourly one): a clock that was decades behind must not have every
 hour of them judged."""
 
 
-def window_of(kind: str, entry: WatchEntry) -> Window:
-    """A new window of the kind that a model's card names. Raises ModelError when there is no such kind."""
+def window_of(kind: str, entry: WatchEntry, zone: tzinfo) -> Window:
+    """A new window of the kind that a model's card names; zone: the site's. Raises ModelError when there is no such kind,
+    ValueError when the inputs are not such a window's."""
     match kind:
         case "sector":
             from gateway.window.sector import SectorWindow
 
-            return SectorWindow(entry.inputs)
+            return SectorWindow(entry.inputs, lambda time_s: _utc_offset_s(time_s, zone))
         case "lamp":
             from gateway.window.lamp import LampWindow
 
@@ -59,17 +60,28 @@ def _try_out(window: Window, entry: WatchEntry, units: Mapping[str, str], period
                 raise ValueError(f"{role}: {point}: {error}") from None
 
 
+def _utc_offset_s(time_s: float, zone: tzinfo) -> float:
+    offset = datetime.fromtimestamp(time_s, zone).utcoffset()
+    return offset.total_seconds() if offset is not None else 0.0
+
+
 class Watch:
     """See the module. Raises ModelError or ValueError on construction when model and inputs do not go together."""
 
     def __init__(
-        self, entry: WatchEntry, model: Model, units: Mapping[str, str], period_s: float | None = None
+        self,
+        entry: WatchEntry,
+        model: Model,
+        units: Mapping[str, str],
+        period_s: float | None = None,
+        zone: tzinfo = UTC,
     ) -> None:
-        """units: of every point among the inputs. period_s: of the summaries that will come. Raises ModelError for a
+        """units: of every point among the inputs. period_s: of the summaries that will come. zone: whose days people live
+        by. Raises ModelError for a
         window that there is not, ValueError for inputs that it cannot use."""
         self.name, self.model, self.units = entry.name, model, units
-        self.window = window_of(model.card.window, entry)
-        _try_out(window_of(model.card.window, entry), entry, units, period_s)
+        self.window = window_of(model.card.window, entry, zone)
+        _try_out(window_of(model.card.window, entry, zone), entry, units, period_s)
         self.decider = Decider(model.decision)
         self.verdict: Verdict | None = None
         self.open: Alert | None = None

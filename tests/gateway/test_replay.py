@@ -31,6 +31,8 @@ model = "lift_door"
 door_current = ["porte/door_current"]
 door_speed = ["porte/door_speed"]
 """
+HEAD = "time,point,value\n"
+AT_TEN = "2026-01-01T10:00:00Z,porte"
 START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 DAY = 86400.0
 
@@ -108,7 +110,7 @@ def test_missing_values_repeated_lines_and_a_clock_put_back_are_counted(play: Ca
 
 
 def test_another_unit_is_converted(play: Callable[[str], Replayed]) -> None:
-    text = "time,point,value,unit\n2026-01-01T10:00:00Z,porte/door_speed,0.25,m/s\n2026-01-01T10:15:00Z,porte/door_speed,250,mm/s\n"
+    text = f"time,point,value,unit\n{AT_TEN}/door_speed,0.25,m/s\n{AT_TEN}/door_current,820,mA\n"
     assert play(text).repairs.converted == 1
 
 
@@ -119,18 +121,18 @@ def test_another_unit_is_converted(play: Callable[[str], Replayed]) -> None:
         ("a,b\n1,2\n", "line 1: expected the header"),
         ("time,point,value\n", "expected readings after the header"),
         (
-            "time,point,value\n2026-01-01T10:00:00Z,porte/door_speed,fast\n",
+            f"{HEAD}{AT_TEN}/door_speed,fast\n",
             "line 2: value of porte/door_speed: expected a number",
         ),
-        ("time,point,value\n2026-01-01T10:00:00Z,porte/colour,1\n", "line 2: 'porte/colour' is no point of the site"),
+        (f"{HEAD}{AT_TEN}/colour,1\n", "line 2: 'porte/colour' is no point of the site"),
         (
-            "time,point,value\n2026-01-01T10:00:00,porte/door_speed,1\n",
+            f"{HEAD}2026-01-01T10:00:00,porte/door_speed,1\n",
             "line 2: '2026-01-01T10:00:00': expected a time with 'Z'",
         ),
-        ("time,point,value\nyesterday,porte/door_speed,1\n", "line 2:"),
-        ("time,point,value\n2026-01-01T10:00:00Z,porte/door_speed\n", "line 2: expected time,point,value, got 2 cells"),
+        (f"{HEAD}yesterday,porte/door_speed,1\n", "line 2:"),
+        (f"{HEAD}{AT_TEN}/door_speed\n", "line 2: expected time,point,value, got 2 cells"),
         (
-            "time,point,value\n2026-01-02T10:00:00Z,porte/door_speed,1\n2026-01-01T10:00:00Z,porte/door_speed,1\n",
+            f"{HEAD}2026-01-02T10:00:00Z,porte/door_speed,1\n{AT_TEN}/door_speed,1\n",
             "line 3: 2026-01-01T10:00:00Z comes after 2026-01-02T10:00:00Z; put the lines in order",
         ),
         (
