@@ -66,7 +66,7 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     "modbus-rtu": Protocol(lambda bus: SerialLink(bus.port, bus.line), Rtu),
     "modbus-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port), Tcp),
-    "modbus-rtu-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port), Rtu),
+    "modbus-rtu-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port, numbered=False), Rtu),
     "dali-sci": Protocol(lambda bus: SerialLink(bus.port, bus.line or "38400 8N1", frames=False), Sci),
     "ble": Protocol(lambda bus: BleEar(bus.adapter), Bthome),
 }

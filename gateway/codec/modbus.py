@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import struct
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.codec import Ask, Limits, Place, Procedure, Span
-from gateway.errors import GarbledAnswer, Refused
+from gateway.errors import GarbledAnswer, NoAnswer, Refused
 
 Register = Literal["holding", "input", "coil", "discrete"]
 
@@ -54,8 +55,10 @@ REFUSALS: Mapping[int, str] = {
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS = 1, 2
 
 _MAX_IDENTITY_PARTS = 8
-_OTHER_SHAPES = 4
-"""How often, in vain, a unit is asked for another shape before a late answer is no longer feared."""
+_MAX_OWED = 16
+"""Late answers that are reckoned with, for one unit."""
+_MAX_SILENCES = 4
+"""After which an unanswered request is forgotten. Each lasts at least twice the device's patience."""
 
 _LINE_GLITCHES = b"\x00\xff"
 _MAX_GLITCHES = 4
@@ -197,49 +200,92 @@ class _Modbus(ABC):
         """Sends the PDU `request`; gives the PDU of the answer. Raises Refused for an exception answer."""
 
 
+class _Debt:
+    """What a unit may still answer: the shapes asked for and not answered, in their order, each with whether there was
+    only silence."""
+
+    def __init__(self) -> None:
+        self._owed: deque[tuple[bytes, bool]] = deque(maxlen=_MAX_OWED)
+
+    def __len__(self) -> int:
+        return len(self._owed)
+
+    def __contains__(self, shape: bytes) -> bool:
+        return any(owed == shape for owed, _ in self._owed)
+
+    def add(self, shape: bytes, silent: bool) -> None:
+        """Notes an unanswered request, and forgets those that would by now be answered too late to be true."""
+        self._owed.append((shape, silent))
+        while sum(later for _, later in self._owed) - self._owed[0][1] >= _MAX_SILENCES:
+            self._owed.popleft()
+
+    def settled_by(self, shape: bytes, wanted: bytes) -> bool:
+        """Whether an answer of this shape proves that no old one of the wanted shape can follow: units answer in the
+        order in which they are asked."""
+        shapes = [owed for owed, _ in self._owed]
+        return shape not in shapes or wanted not in shapes[shapes.index(shape) :]
+
+    def answered(self, shape: bytes) -> None:
+        """An answer of that shape came. It may be the first that was owed; then the one just asked for is owed now."""
+        shapes = [owed for owed, _ in self._owed]
+        for _ in range(shapes.index(shape) + 1 if shape in shapes else len(shapes)):
+            self._owed.popleft()
+        if shape in shapes:
+            self.add(shape, False)
+
+
 class Rtu(_Modbus):
     """Framing of MSL 2.5.1: unit, PDU, CRC. For serial lines, and for TCP where a converter only passes bytes on. One
     instance a line: it remembers which answers may still be on their way."""
 
     def __init__(self) -> None:
-        self._owed: dict[int, set[bytes]] = {}
+        self._owed: dict[int, _Debt] = {}
 
     def read(self, address: int, span: Span, limits: Limits) -> Procedure[bytes]:
-        if _expected(span.area, span.count).head in self._owed.get(address, ()):
-            yield from self._settle(address, span, limits)
+        debt = self._owed.get(address)
+        if debt and _expected(span.area, span.count).head in debt:
+            yield from self._settle(address, debt, span, limits)
         return (yield from super().read(address, span, limits))
 
-    def _settle(self, unit: int, span: Span, limits: Limits) -> Procedure[None]:
-        """Asks for a shape that is not owed. Where none is left (the unit stays silent, or it answers no other shape at
-        all), so much time has gone by that what was owed is written off."""
+    def _settle(self, unit: int, debt: _Debt, span: Span, limits: Limits) -> Procedure[None]:
+        """Asks for another shape, so that no old answer of the wanted one can follow. A refusal has no shape: only as
+        many refusals as answers were owed prove it."""
+        wanted = _expected(span.area, span.count).head
         step, most = (1, MAX_REGISTERS) if span.area > 2 else (8, MAX_REGISTERS * BITS_PER_REGISTER)
-        owed = self._owed[unit]
-        fewer = range(span.count - step, 0, -step)[: _OTHER_SHAPES // 2]
-        more = range(span.count + step, min(most, 0x10000 - span.first) + 1, step)
-        for count in [*fewer, *more][:_OTHER_SHAPES]:
-            expected = _expected(span.area, count)
-            if expected.head not in owed:
-                request = struct.pack(">BHH", span.area, span.first, count)
-                try:
-                    yield from self._ask(unit, request, expected, limits.patience_s)
-                except Refused:
-                    pass  # an answer too: at worst it is an owed one, and then this one's comes as GarbledAnswer
-                return
-        del self._owed[unit]
+        most = min(most, 0x10000 - span.first)
+        for _ in range(len(debt)):
+            for count in (*range(span.count - step, 0, -step), *range(span.count + step, most + 1, step)):
+                expected = _expected(span.area, count)
+                if debt.settled_by(expected.head, wanted):
+                    break
+            else:
+                break
+            request = struct.pack(">BHH", span.area, span.first, count)
+            try:
+                yield from self._ask(unit, request, expected, limits.patience_s)
+            except Refused:
+                continue
+            return
+        self._owed.pop(unit, None)
 
     def _ask(self, unit: int, request: bytes, expected: _Expected, patience_s: float) -> Procedure[bytes]:
         body = bytes((unit,)) + request
         frame = body + crc16(body).to_bytes(2, "little")
-        shape, owed, failed = expected.head[:2], self._owed.get(unit), True
+        shape = expected.head[:2]
         try:
             answer = yield Ask(frame, _rtu_recogniser(unit, expected), expected.length + 3, patience_s)
-            failed = False
-        finally:
-            if failed:
-                self._owed.setdefault(unit, set()).add(shape)
-        if owed and shape not in owed:
-            self._owed.pop(unit, None)
-        return _accepted(unit, answer[_glitches(answer, unit) + 1 : -2])
+        except BaseException as error:  # also a procedure that is given up: its answer may come all the same
+            self._owed.setdefault(unit, _Debt()).add(shape, isinstance(error, NoAnswer))
+            raise
+        pdu = answer[_glitches(answer, unit) + 1 : -2]
+        if debt := self._owed.get(unit):
+            if pdu[0] & 0x80:  # perhaps to an older request, and then the answer to this one is owed
+                debt.add(shape, False)
+            else:
+                debt.answered(shape)
+                if not debt:
+                    del self._owed[unit]
+        return _accepted(unit, pdu)
 
 
 def _rtu_recogniser(unit: int, expected: _Expected) -> Callable[[bytes], int]:

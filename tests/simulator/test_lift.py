@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from itertools import pairwise
 from random import Random
 from statistics import mean, median
 from zoneinfo import ZoneInfo
@@ -34,7 +35,7 @@ def test_every_cycle_opens_from_closed_ends_closed_and_fits_its_minute(of: LiftD
     for slot, cycle in zip(range(FIRST, FIRST + 3000), cycles, strict=True):
         if cycle:
             assert (cycle[0].from_mm, cycle[-1].to_mm) == (0, 0)
-            assert all(a.end_s == b.start_s and a.to_mm == b.from_mm for a, b in zip(cycle, cycle[1:], strict=False))
+            assert all(a.end_s == b.start_s and a.to_mm == b.from_mm for a, b in pairwise(cycle))
             assert slot * 60 <= cycle[0].start_s < cycle[-1].end_s <= (slot + 1) * 60
 
 
@@ -44,7 +45,7 @@ def test_the_panel_follows_a_cycle_continuously() -> None:
     panels = [of.panel(slot * 60 + 0.1 * i) for i in range(600)]
     assert {p.state for p in panels} == {Door.CLOSED, Door.OPENING, Door.OPEN, Door.CLOSING}
     assert max(p.position_mm for p in panels) == pytest.approx(STROKE_MM)
-    assert max(abs(a.position_mm - b.position_mm) for a, b in zip(panels, panels[1:], strict=False)) < 80
+    assert max(abs(a.position_mm - b.position_mm) for a, b in pairwise(panels)) < 80
     assert all((p.speed_mm_s > 0) <= (p.state in (Door.OPENING, Door.CLOSING)) for p in panels)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -77,9 +78,7 @@ def test_counters_never_fall_and_count_what_happens() -> None:
         diagnostics.LightSourceOnTime,
     )
     rows = [[int(read(c, of, SINCE + 1800 * i)) for c in counters] for i in range(1, 240)]
-    assert all(
-        later >= before for a, b in zip(rows, rows[1:], strict=False) for before, later in zip(a, b, strict=True)
-    )
+    assert all(later >= before for a, b in pairwise(rows) for before, later in zip(a, b, strict=True))
     for later, before in zip(rows[-1], rows[0], strict=True):
         assert later > before
 

@@ -1,6 +1,7 @@
 """Chance as a function of (seed, name, counter)."""
 
 import statistics
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -35,14 +36,14 @@ def test_values_are_spread_as_they_should_be() -> None:
     assert statistics.mean(even) == pytest.approx(0.5, abs=0.01)
     assert statistics.mean(normal) == pytest.approx(0, abs=0.03)
     assert statistics.stdev(normal) == pytest.approx(1, abs=0.03)
-    steps = [a * b for a, b in zip(normal, normal[1:], strict=False)]
+    steps = [a * b for a, b in pairwise(normal)]
     assert statistics.mean(steps) == pytest.approx(0, abs=0.03), "neighbours are independent"
 
 
 def test_a_smooth_curve_is_continuous_and_of_unit_spread() -> None:
     noise = Noise(3, "smooth")
     curve = [noise.smooth(t, 100.0) for t in range(60_000)]
-    assert max(abs(a - b) for a, b in zip(curve, curve[1:], strict=False)) < 0.12
+    assert max(abs(a - b) for a, b in pairwise(curve)) < 0.12
     assert statistics.stdev(curve) == pytest.approx(1, abs=0.1)
 
 

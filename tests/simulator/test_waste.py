@@ -1,6 +1,7 @@
 """A simulated bin: its advertisements as bthome-ble reads them, and how it fills."""
 
 from datetime import UTC, datetime
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -43,7 +44,7 @@ def test_a_bin_fills_until_it_is_collected() -> None:
     of = bin_()
     collected = datetime(2026, 1, 13, 6, tzinfo=PARIS).timestamp()
     full = [of.fill(collected + 900 * i) for i in range(1, 3 * 96)]
-    assert all(b >= a for a, b in zip(full, full[1:], strict=False))
+    assert all(b >= a for a, b in pairwise(full))
     assert of.fill(collected - 60) > 0.3
     assert of.fill(collected) == 0
     assert full[-1] > 0.2

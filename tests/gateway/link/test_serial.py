@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gateway.codec import Ask, Limits, Span
 from gateway.codec.modbus import ModbusPlace, Rtu, crc16
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, Refused
-from gateway.link.serial import SerialLink, parse_line
+from gateway.link.serial import BATCH_S, SerialLink, parse_line
 from gateway.poll import run
 from simulator.line import FAULT_KINDS, Fault, Line
 from simulator.modbus import Device, Table
@@ -119,6 +119,20 @@ async def test_a_wrong_checksum_keeps_its_bytes_as_evidence(line: Line, link: Se
         await read(link, Rtu())
     assert len(error.value.raw) == 13
     assert link.traffic.garbled == 1
+
+
+async def test_a_whole_frame_that_is_wrong_is_given_up_before_a_gap_could_be_over() -> None:
+    async def play() -> float:
+        async with SocketLine(38400, units=[unit(1)], tick_s=1.0) as bus:
+            link, loop = bus.client(), asyncio.get_running_loop()
+            bus.faults.add(Fault("crc"))
+            with pytest.raises(GarbledAnswer):
+                await read(link, Rtu())
+            await link.close()
+            return loop.time()
+
+    took_s = await asyncio.to_thread(in_virtual_time, play())
+    assert took_s < 21 * 11 / 38400 + 0.004 + 1.5 * BATCH_S
 
 
 async def test_a_wrong_checksum_does_not_cost_the_devices_patience(line: Line, link: SerialLink) -> None:

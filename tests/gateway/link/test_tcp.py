@@ -146,6 +146,15 @@ async def test_a_late_answer_is_stepped_over_on_the_same_connection(server: TcpS
     assert link.traffic.stray_bytes in (0, 17), "between two exchanges, or in front of an answer"
 
 
+async def test_after_garbage_the_connection_is_made_anew(server: TcpServer, link: TcpLink) -> None:
+    """Where the next frame begins is no longer known."""
+    server.faults.add(TcpFault("garbage"))
+    with pytest.raises(GarbledAnswer):
+        await read(link, Tcp())
+    assert await read(link, Tcp()) == GOOD
+    assert server.connections == 2
+
+
 async def test_an_absent_unit_behind_a_gateway_is_refused_not_silent(link: TcpLink) -> None:
     with pytest.raises(Refused, match="target device failed to respond"):
         await read(link, Tcp(), 77)
