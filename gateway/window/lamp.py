@@ -202,7 +202,9 @@ class LampWindow:
         if (excess := view.now(view.excess)) is not None and habits.temperature and power is not None:
             enough = max(5.0, 5 * habits.temperature.spread)
             celsius = view.now(view.temperature) or 0.0
-            text = f"le pilote est à {celsius:.0f} °C, {excess:.0f} de plus que d'ordinaire à {power:.0f} W et par cet air"
+            text = (
+                f"le pilote est à {celsius:.0f} °C, {excess:.0f} de plus que d'ordinaire à {power:.0f} W et par cet air"
+            )
             yield self._reason("temperature", "excess_temperature", excess / enough, text)
         if (lower := view.now(view.power_factor_drop)) is not None and habits.power_factor:
             enough = max(0.05, 5 * habits.power_factor.spread)
@@ -217,7 +219,9 @@ class LampWindow:
             yield self._reason("output", "output_gap", gap / 8, text)
         if (shift := view.now(view.shift)) is not None and habits.source_voltage:
             enough = max(1.5, 6 * habits.source_voltage.spread)
-            text = f"la tension des LED a changé de {_fr(shift, 1)} V à puissance égale : LED en court-circuit ou coupée"
+            text = (
+                f"la tension des LED a changé de {_fr(shift, 1)} V à puissance égale : LED en court-circuit ou coupée"
+            )
             yield self._reason("source_voltage", "source_voltage_shift", abs(shift) / enough, text)
 
     def _reason(self, role: str, feature: str, weight: float, text: str) -> Reason:

@@ -1,6 +1,7 @@
 """The lighting schedule: sun, slots, changes, and DALI's dimming curve."""
 
 from datetime import UTC, date, datetime, timedelta, timezone
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import astral
@@ -98,7 +99,7 @@ def test_segments_cover_the_time_once_and_agree_with_the_level(start_s: int, len
     segments = list(BESANCON.segments(start_s, start_s + length_s))
     assert segments[0][0] == start_s
     assert segments[-1][1] == start_s + length_s
-    assert all(a[1] == b[0] and a[2] != b[2] for a, b in zip(segments, segments[1:], strict=False))
+    assert all(a[1] == b[0] and a[2] != b[2] for a, b in pairwise(segments))
     for from_s, to_s, percent in segments:
         assert to_s > from_s
         assert BESANCON.level_percent(from_s + part * 0.999 * (to_s - from_s)) == percent

@@ -22,7 +22,9 @@ UNITS = {"door_current": "mA", "door_speed": "mm/s", "door_state": "1", "door_er
 INPUTS = {role: [f"porte/{role}"] for role in UNITS}
 
 
-def summaries(wear: Drift | None = None, obstructions: Drift | None = None, days: float = 35, hours: int = 12) -> list[Summary]:
+def summaries(
+    wear: Drift | None = None, obstructions: Drift | None = None, days: float = 35, hours: int = 12
+) -> list[Summary]:
     door = LiftDoor("porte", 5, ZoneInfo("Europe/Paris"), lambda: 0.0, wear=wear, obstructions=obstructions)
     summariser, out = Summariser("porte"), []
     for step in range(int(-days * 96), hours * 4 + 1):

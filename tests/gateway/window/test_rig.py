@@ -19,13 +19,17 @@ USUAL = {"vibration": 0.027, "current": 1.2, "flow": 32.0, "room": 25.0}
 Change = Callable[[str, float], float]
 
 
-def run(window: RigWindow, change: Change = lambda name, s: 1.0, until_s: int = 900, start_s: float = START) -> RigWindow:
+def run(
+    window: RigWindow, change: Change = lambda name, s: 1.0, until_s: int = 900, start_s: float = START
+) -> RigWindow:
     """Summaries of 10 s of an even machine with 2 % of noise, times what has changed after so many seconds."""
     for step in range(until_s // 10):
         for name in reversed(UNITS):
             noise = 1 + 0.02 * Noise(1, name).gauss(step)
             value = USUAL[name] * noise * change(name, step * 10.0)
-            window.add(f"banc/{name}", start_s + step * 10, 10, Aggregate(10, 0, value, value, value, value), UNITS[name])
+            window.add(
+                f"banc/{name}", start_s + step * 10, 10, Aggregate(10, 0, value, value, value, value), UNITS[name]
+            )
     return window
 
 
