@@ -6,6 +6,7 @@ expressions and no conditions; a variant of a register map is another file.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -22,23 +23,28 @@ from gateway.codec.value import Format
 from gateway.errors import ProfileError
 from gateway.unit import UNITS
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|min|h|d)")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
+FILE_NAME = r"[a-z0-9_]{1,40}/[a-z0-9_]{1,80}"
+PROTOCOLS = ("modbus", "dali", "bthome")
+OBSERVED_ONLY = ("lift", "lift_door", "lift_drive")
+"""Kinds of device that nothing may ever be written to."""
 
 
 def duration_s(text: str) -> float:
-    """`90s`, `15min`, `1h` -> seconds. Raises ValueError for anything else, and for nothing at all."""
+    """`90s`, `15min`, `1h` -> seconds, up to a year. Raises ValueError for anything else, and for nothing at all."""
     match = _DURATION.fullmatch(text.strip())
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"{text!r}: expected a duration such as '500ms', '60s', '15min', '1h'")
-    return float(match[1]) * _SECONDS[match[2]]
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if not 0 < seconds <= 366 * 86400:
+        raise ValueError(f"{text!r}: expected a duration such as '500ms', '60s', '15min', '1h', a year at most")
+    return seconds
 
 
 class Closed(BaseModel):
     """A table of a file that a person writes: an unknown key is a fault."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Write(Closed):
@@ -104,6 +110,9 @@ class ModbusPoint(Point, ModbusPlace, Format):
             raise ValueError(
                 f"type {self.type!r} in {self.area!r}: a coil or discrete input has type 'bit', a register any other"
             )
+        cells = self.size if self.type == "bit" else (self.size + (self.exponent_at or 0) + 1) // 2
+        if self.address + cells > 0x10000:
+            raise ValueError(f"address: {cells} cells from {self.address} on go beyond 65535; correct address or type")
         return self
 
 
@@ -186,6 +195,8 @@ class ModbusDefaults(Closed):
 
 
 class ModbusProfile(_Profile):
+    """A device that speaks Modbus, over whatever line."""
+
     protocol: Literal["modbus"]
     modbus: ModbusDefaults = ModbusDefaults()
     point: tuple[ModbusPoint, ...] = Field(min_length=1)
@@ -195,6 +206,8 @@ class ModbusProfile(_Profile):
 
 
 class DaliProfile(_Profile):
+    """DALI control gear."""
+
     protocol: Literal["dali"]
     point: tuple[DaliPoint, ...] = Field(min_length=1)
 
@@ -203,6 +216,8 @@ class DaliProfile(_Profile):
 
 
 class BthomeProfile(_Profile):
+    """A device that advertises BTHome v2."""
+
     protocol: Literal["bthome"]
     point: tuple[BthomePoint, ...] = Field(min_length=1)
 
@@ -246,7 +261,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def parse_profile(text: str, name: str) -> Profile:
-    """A profile from its text. `name` ("water/keller_x_line") stands in messages. Raises ProfileError, all faults at once."""
+    """A profile from its text. `name` ("water/keller_x_line") stands in messages. Raises ProfileError with all faults."""
     file = f"{name}.toml"
     try:
         profile = _ADAPTER.validate_python(tomllib.loads(text))
@@ -262,18 +277,22 @@ def parse_profile(text: str, name: str) -> Profile:
 
 def load_profile(folder: Path, name: str) -> Profile:
     """The profile `name` of the folder device_profiles/. Raises ProfileError when there is none, or it is faulty."""
-    path = folder / f"{name}.toml"
+    if not re.fullmatch(FILE_NAME, name):
+        raise ProfileError([f"{name!r}: expected 'folder/name' of a profile in {folder.name}/; {_near(folder, '')}"])
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        near = sorted(
-            p.relative_to(folder).with_suffix("").as_posix() for p in folder.glob(f"{name.split('/')[0]}/*.toml")
-        )
-        known = f"known there: {', '.join(near)}" if near else f"folders: {', '.join(sorted(kinds(folder)))}"
-        raise ProfileError(
-            [f"{name}.toml: expected a profile of that name in {folder.name}/, found none; {known}"]
-        ) from None
+        text = (folder / f"{name}.toml").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        where = f"expected a profile of that name in {folder.name}/, found none"
+        raise ProfileError([f"{name}.toml: {where}; {_near(folder, name.partition('/')[0])}"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProfileError([f"{name}.toml: cannot be read: {error}; expected a profile in UTF-8"]) from None
     return parse_profile(text, name)
+
+
+def _near(folder: Path, kind: str) -> str:
+    """What there is instead."""
+    near = sorted(f"{kind}/{path.stem}" for path in (folder / kind).glob("*.toml")) if kind else []
+    return f"known there: {', '.join(near)}" if near else f"folders: {', '.join(sorted(kinds(folder)))}"
 
 
 def kinds(folder: Path) -> list[str]:
@@ -284,12 +303,11 @@ def kinds(folder: Path) -> list[str]:
 def sentences(error: ValidationError, file: str) -> list[str]:
     """pydantic's findings as sentences that name file, key, what was expected and what was found."""
     out = []
-    for fault in error.errors(include_url=False):
-        steps = [
-            step
-            for step in fault["loc"]
-            if step not in ("modbus", "dali", "bthome", "recorded") or len(fault["loc"]) > 2
-        ]
+    faults = error.errors(include_url=False)
+    for fault in faults:
+        if fault["type"] == "too_short" and any(_within(other["loc"], fault["loc"]) for other in faults):
+            continue  # pydantic does not count entries that have faults of their own
+        steps = key_of(fault["loc"])
         key = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".") or "(file)"
         match fault["type"]:
             case "extra_forbidden":
@@ -298,10 +316,32 @@ def sentences(error: ValidationError, file: str) -> list[str]:
                 said = "missing; add it"
             case "value_error":
                 said = str(fault["ctx"]["error"])
+            case "union_tag_invalid":
+                key = ".".join([*([key] if steps else []), "protocol"])
+                said = f"expected one of {fault['ctx']['expected_tags']}, got {fault['ctx']['tag']!r}"
+            case "union_tag_not_found":
+                key = ".".join([*([key] if steps else []), "protocol"])
+                said = "missing; add it"
             case _:
-                said = f"{fault['msg']}, got {fault['input']!r}"
+                shown = repr(fault["input"])
+                said = f"{fault['msg']}, got {shown if len(shown) <= 80 else shown[:77] + '...'}"
         out.append(f"{file}: {key}: {said}")
     return out
+
+
+def _within(loc: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(loc) > len(outer) and loc[: len(outer)] == outer
+
+
+def key_of(loc: tuple[int | str, ...]) -> list[int | str]:
+    """The way to a key in a file, from pydantic's, which also names the branch of a union that it took: of profiles in
+    front, of a site's buses behind their number."""
+    match loc:
+        case (str(tag), _, *_) if tag in PROTOCOLS:
+            return list(loc[1:])
+        case ("bus", number, _, *rest):
+            return ["bus", number, *rest]
+    return list(loc)
 
 
 def _contradictions(profile: Profile) -> Sequence[str]:
@@ -318,19 +358,23 @@ def _contradictions(profile: Profile) -> Sequence[str]:
             key = (point.place, getattr(point, "mask", None), getattr(point, "type", None))
             if (other := places.setdefault(key, point.name)) != point.name:
                 faults.append(f"points {other!r} and {point.name!r} are the same place of the device; keep one")
-    decoders = {point.name: decoder_of(point) for point in profile.point if not isinstance(point, RecordedPoint)}
+    for point in profile.point:
+        if point.write is not None and (fault := _unwritable(profile, point)):
+            faults.append(f"point {point.name!r}.write: {fault}")
+    points = {point.name: point for point in profile.point if not isinstance(point, RecordedPoint)}
     for index, example in enumerate(profile.example):
         where = f"example[{index}]"
-        if example.point not in decoders:
+        if example.point not in points:
             faults.append(
                 f"{where}.point: {example.point!r} is no point of this profile; use one of {', '.join(names)}"
             )
             continue
-        try:
-            got = decoders[example.point](bytes.fromhex(example.raw))
-        except Exception as error:  # noqa: BLE001 - whatever a decoder makes of foreign bytes is a fault of the example
-            faults.append(f"{where}.raw: {example.raw!r} cannot be decoded as {example.point!r}: {error}")
+        point = points[example.point]
+        raw, size = bytes.fromhex(example.raw), bytes_of(point)
+        if len(raw) != size:
+            faults.append(f"{where}.raw: expected the {size} bytes of {example.point!r}, got {len(raw)}")
             continue
+        got = decoder_of(point)(raw)
         same = (
             got is None
             if example.value is None
@@ -345,6 +389,34 @@ def _contradictions(profile: Profile) -> Sequence[str]:
     return faults
 
 
+def _unwritable(profile: Profile, point: AnyPoint) -> str:
+    """Why nothing can be written to the point, whatever its limits say."""
+    if profile.kind in OBSERVED_ONLY:
+        return f"a {profile.kind} is observed and never written to; remove it"
+    if isinstance(point, BthomePoint | RecordedPoint):
+        return "a device that only speaks cannot be written to; remove it"
+    if isinstance(point, ModbusPoint) and point.area in ("input", "discrete"):
+        return f"area {point.area!r} can only be read; remove it, or correct the area"
+    if isinstance(point, DaliPoint) and point.query != "actual_level":
+        return "of DALI gear only actual_level can be written; remove it"
+    assert point.write is not None
+    try:
+        for value in (point.write.min, point.write.max):
+            point.encode(value)
+    except ValueError as error:
+        return f"{error}; correct the limits or remove them"
+    return ""
+
+
+def bytes_of(point: ModbusPoint | DaliPoint | BthomePoint) -> int:
+    """How many bytes the point takes at its place, a separate exponent in front of the value included."""
+    return point.place.format().size if isinstance(point, BthomePoint) else point.size + (point.exponent_at or 0)
+
+
 def decoder_of(point: ModbusPoint | DaliPoint | BthomePoint) -> Callable[[bytes], float | None]:
     """From the bytes at the point's place to its value."""
     return point.place.format().decoder() if isinstance(point, BthomePoint) else point.decoder()
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=1, ensure_ascii=False))

@@ -1,0 +1,226 @@
+"""Every profile on disk loads, proves itself by bytes from another source, and allows no write that it should not."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.codec import PolledCodec
+from gateway.codec.bthome import Bthome
+from gateway.codec.dali import Sci
+from gateway.codec.modbus import Rtu, Tcp
+from gateway.errors import ActionError, LinkError
+from gateway.link import Traffic
+from gateway.plan import plan_ears, plan_visits
+from gateway.poll import PolledBus
+from gateway.profile import (
+    OBSERVED_ONLY,
+    BthomeProfile,
+    DaliProfile,
+    ModbusProfile,
+    Profile,
+    bytes_of,
+    decoder_of,
+    json_schema,
+    kinds,
+    load_profile,
+    recorded_profile,
+)
+from gateway.site import Device
+from gateway.unit import UNITS
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "device_profiles"
+FILES = sorted(path for path in FOLDER.rglob("*.toml"))
+NAMES = [path.relative_to(FOLDER).with_suffix("").as_posix() for path in FILES]
+SCHEMA = FOLDER / "profile.schema.json"
+EVIDENCE_ELSEWHERE = ("source", "manual", "library", "standard")
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def profile(name: str) -> Profile:
+    return load_profile(FOLDER, name)
+
+
+def device_of(name: str, profile: Profile) -> Device:
+    points = {point.name: point for point in profile.point}
+    return Device("d", name, profile, "b", 1, "", 60.0, points)
+
+
+def test_the_sweep_sweeps_all_that_is_there() -> None:
+    assert len(NAMES) == len(set(NAMES)) >= 7
+    assert {name.split("/")[0] for name in NAMES} == set(kinds(FOLDER))
+    assert all(name.count("/") == 1 for name in NAMES), "a profile lies in one folder, its kind"
+    assert {ModbusProfile, DaliProfile, BthomeProfile} == {type(load_profile(FOLDER, name)) for name in NAMES}
+
+
+def test_it_loads_and_each_example_decodes(profile: Profile) -> None:
+    points = {point.name: point for point in profile.point}
+    assert profile.example
+    for example in profile.example:
+        point = points[example.point]
+        assert not isinstance(profile, type(recorded_profile({})))
+        value = decoder_of(point)(bytes.fromhex(example.raw))  # type: ignore[arg-type]
+        assert value == (None if example.value is None else pytest.approx(example.value, rel=1e-6))
+
+
+def test_its_examples_tell_where_their_bytes_come_from(profile: Profile) -> None:
+    assert all(len(example.source) >= 20 for example in profile.example)
+    assert len({(example.point, example.raw) for example in profile.example}) == len(profile.example)
+
+
+def test_it_says_where_its_map_comes_from(profile: Profile) -> None:
+    assert len(profile.source) >= 20
+    assert profile.evidence in EVIDENCE_ELSEWHERE or profile.caveats or "own" in profile.source
+
+
+def test_every_key_of_personal_is_written_in_the_file(name: str) -> None:
+    table = tomllib.loads((FOLDER / f"{name}.toml").read_text("utf-8"))
+    assert table["point"]
+    assert all(point["personal"] in ("no", "indirect", "direct") for point in table["point"])
+
+
+def test_people_can_read_it(profile: Profile) -> None:
+    for point in profile.point:
+        assert point.title, f"{point.name}: a title in French for the technician"
+        assert point.unit in UNITS
+        assert all(re.fullmatch(r"-?\d+", raw) for raw in point.labels)
+
+
+def test_every_writable_point_has_limits_within_what_it_can_give(profile: Profile) -> None:
+    for point in profile.point:
+        if point.write is not None:
+            assert point.write.min < point.write.max
+            assert point.range is not None
+            assert point.range[0] <= point.write.min
+            assert point.write.max <= point.range[1]
+
+
+def test_what_is_written_can_be_read_back(profile: Profile) -> None:
+    for point in profile.point:
+        if point.write is not None:
+            decode = decoder_of(point)  # type: ignore[arg-type]
+            assert decode(point.encode(point.write.min)) == point.write.min  # type: ignore[union-attr]
+            assert decode(point.encode(point.write.max)) == point.write.max  # type: ignore[union-attr]
+
+
+def test_a_plan_reads_every_point_once_within_what_the_device_takes(name: str, profile: Profile) -> None:
+    device = device_of(name, profile)
+    if isinstance(profile, BthomeProfile):
+        ((_, columns),) = plan_ears([device], Bthome()).devices.values()
+        assert {column.point for column in columns.values()} == set(device.points)
+        return
+    codecs: list[PolledCodec] = [Rtu(), Tcp()] if isinstance(profile, ModbusProfile) else [Sci()]
+    for codec in codecs:
+        visits = plan_visits([device], codec)
+        assert sorted(point for visit in visits for point in visit.points) == sorted(device.points)
+        for visit in visits:
+            for block in visit.blocks:
+                for column in block.columns:
+                    assert column.stop - column.start == bytes_of(device.points[column.point])  # type: ignore[arg-type]
+                if isinstance(profile, ModbusProfile):
+                    assert block.span.count <= max(profile.modbus.max_read, 4)
+
+
+# Lifts are observed only
+
+
+class _NoLink:
+    """A port that fails the test as soon as anything is sent."""
+
+    def __init__(self) -> None:
+        self.traffic = Traffic()
+        self.sent: list[bytes] = []
+
+    async def exchange(self, ask: Any) -> bytes:
+        self.sent.append(ask.request)
+        raise LinkError("sent")
+
+    async def close(self) -> None:
+        pass
+
+
+def test_there_are_lifts_and_none_has_a_write() -> None:
+    lifts = [load_profile(FOLDER, name) for name in NAMES if name.startswith("lift/")]
+    assert lifts
+    assert all(profile.kind in OBSERVED_ONLY for profile in lifts)
+    others = [load_profile(FOLDER, name) for name in NAMES if not name.startswith("lift/")]
+    assert not any(profile.kind in OBSERVED_ONLY for profile in others)
+    assert not any(point.write for profile in lifts for point in profile.point)
+
+
+async def test_not_even_a_forged_profile_writes_to_a_lift() -> None:
+    lift = load_profile(FOLDER, "lift/gros_sdk500")
+    assert isinstance(lift, ModbusProfile)
+    device = device_of("lift/gros_sdk500", lift)
+    for codec in (Rtu(), Tcp()):
+        link = _NoLink()
+        bus = PolledBus("b", link, codec, plan_visits([device], codec), SystemClock(), lambda snapshot: None)
+        for point in device.points.values():
+            with pytest.raises(ActionError, match="observed and never written to"):
+                await bus.write(device, point, 1.0)
+        assert link.sent == []
+
+
+def test_a_codec_s_write_is_called_in_one_place_only() -> None:
+    """What the test above closes is the only way: no other code of the gateway calls a codec's write."""
+    found = []
+    for path in sorted((ROOT / "gateway").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "write":
+                owner = ast.unparse(node.func.value)
+                if "codec" in owner or owner == "super()":
+                    found.append((path.name, owner))
+    assert found == [("poll.py", "self.codec")]
+
+
+def test_the_plan_of_a_lift_only_reads() -> None:
+    lift = load_profile(FOLDER, "lift/gros_sdk500")
+    assert isinstance(lift, ModbusProfile)
+    codec = Rtu()
+    for visit in plan_visits([device_of("lift/gros_sdk500", lift)], codec):
+        for block in visit.blocks:
+            ask = next(codec.read(24, block.span, lift.limits()))
+            assert ask.request[1] in (1, 2, 3, 4)
+
+
+# The schema for editors
+
+
+def test_the_schema_for_editors_is_current() -> None:
+    assert json.loads(SCHEMA.read_text("utf-8")) == json_schema(), (
+        "run: python -m gateway.profile > device_profiles/profile.schema.json"
+    )
+
+
+def test_the_schema_for_editors_takes_every_profile(name: str) -> None:
+    table = tomllib.loads((FOLDER / f"{name}.toml").read_text("utf-8"))
+    jsonschema.Draft202012Validator(json_schema()).validate(json.loads(json.dumps(table)))
+
+
+def test_the_schema_for_editors_refuses_an_unknown_key(name: str) -> None:
+    table = tomllib.loads((FOLDER / f"{name}.toml").read_text("utf-8"))
+    table["point"][0]["colour"] = "red"
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(json_schema()).validate(json.loads(json.dumps(table)))
+
+
+def test_the_readme_tells_every_field() -> None:
+    schema = json_schema()
+    fields = {field for part in schema["$defs"].values() for field in part.get("properties", {})}
+    told = (FOLDER / "README.md").read_text("utf-8")
+    assert fields >= {"maker", "point", "sentinels", "object", "bank", "personal"}
+    assert [field for field in sorted(fields) if f"`{field}`" not in told and f"[{field}]" not in told] == []
