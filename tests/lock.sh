@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 compile() {
     out=$1
     shift
-    echo "setuptools>=77" | uv pip compile pyproject.toml - "$@" --universal --python-version 3.11 --generate-hashes \
+    # backports-strenum 1.3 says that it is not for 3.11 and later, which uv does not heed and pip does.
+    printf "setuptools>=77\nbackports-strenum<1.3\n" | uv pip compile pyproject.toml - "$@" --universal --python-version 3.11 --generate-hashes \
         --no-header --no-emit-index-url --no-annotate --quiet --output-file "$out"
 }
 compile requirements.lock --extra central --extra sim
