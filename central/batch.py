@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import psycopg
 
-from central.contract import MAX_BYTES, SUBJECT, Gap, Record, parse
+from central.contract import EPOCH, MAX_BYTES, MAX_SEQ, SUBJECT, Record, parse
 from central.errors import ContractError
 
 _KEPT_REFUSED: Final = 10_000
@@ -23,10 +23,17 @@ _PARTITION_LOCK: Final = 0x6775_6575
 _STAGE: Final = """
 create temporary table if not exists incoming (
     place integer generated always as identity, gateway text, epoch text, seq bigint, kind text, time timestamptz,
-    payload jsonb, valid boolean, gap_seqs int8multirange, new boolean not null default false
+    payload jsonb, valid boolean, new boolean not null default false
 ) on commit delete rows
 """
-_COPY: Final = "copy incoming(gateway, epoch, seq, kind, time, payload, valid, gap_seqs) from stdin"
+# One text for the whole batch: the database takes the messages apart faster than we could hand them over in pieces.
+_FILL: Final = """
+insert into incoming(gateway, epoch, seq, kind, time, payload, valid)
+select payload->>'gateway', payload->>'epoch', (payload->>'seq')::bigint, payload->>'kind',
+       (payload->>'time')::timestamptz, payload, valid
+from (select value as payload, true as valid from jsonb_array_elements(%s::jsonb)
+      union all select value, false from jsonb_array_elements(%s::jsonb)) as came
+"""
 
 _STATEMENTS: Final = (
     # Whoever holds an epoch's row decides what of it is new; in order, so that two workers never wait for each other.
@@ -78,8 +85,10 @@ _STATEMENTS: Final = (
                count(*) filter (where not new) as redelivered
         from incoming group by gateway, epoch
     ), gaps as (
-        select gateway, epoch, range_agg(run) as dropped
-        from incoming, unnest(gap_seqs * int8multirange(int8range(1, seq))) as run where new group by gateway, epoch
+        select gateway, epoch, range_agg(int8range((run->>0)::bigint, least((run->>1)::bigint, seq - 1), '[]')) as dropped
+        from incoming, jsonb_array_elements(payload->'seqs') as run
+        where new and valid and kind = 'gap' and (run->>0)::bigint <= least((run->>1)::bigint, seq - 1)
+        group by gateway, epoch
     )
     update epoch set
         settled = epoch.settled + came.fresh + coalesce(gaps.dropped, '{}'),
@@ -101,29 +110,16 @@ from (select gateway, epoch, range_agg(int8range(seq, seq, '[]')) as seqs from i
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A record that is to be stored; not `valid`: its number only, because the message was refused."""
-
-    gateway: str
-    epoch: str
-    seq: int
-    kind: str
-    time: datetime | None
-    payload: str | None
-    valid: bool
-    gap_seqs: Sequence[tuple[int, int]] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Refusal:
-    """A message that was not taken, and why. `row` when it said whose number it is."""
+    """A message that was not taken, and why. epoch and seq when it said which record of `gateway` it is."""
 
     subject: str
     reason: str
     detail: str
     payload: bytes
     gateway: str
-    row: Row | None
+    epoch: str | None
+    seq: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,63 +137,61 @@ async def store(
 ) -> list[Ack]:
     """Checks and stores messages (subject, payload) in one transaction; gives what may be acknowledged to gateways once it
     returns. `months`: those whose partitions are known to exist. Raises psycopg.Error when nothing was stored."""
-    rows, refusals = check(messages)
-    await _make_months(connection, rows, months)
+    taken, refusals = check(messages)
+    await _make_months(connection, {_month(record) for _, record in taken} - months, months)
     try:
-        return await _store(connection, rows, refusals)
+        return await _store(connection, [payload for payload, _ in taken], refusals)
     except psycopg.DataError:
         # Something that the contract lets pass and PostgreSQL does not, such as a NUL in a text: find it, refuse it.
-        sound: list[Row] = []
-        for row in rows:
+        sound: list[bytes] = []
+        for payload, record in taken:
             try:
-                await connection.execute("select %s::jsonb", (row.payload,))
-                sound.append(row)
+                await connection.execute("select %s::jsonb", (payload.decode(),))
+                sound.append(payload)
             except psycopg.DataError as error:
-                subject = f"guet.v1.{row.gateway}.{row.kind}"
                 detail = str(error).splitlines()[0]
-                refusals.append(_refusal(subject, (row.payload or "").encode(), ContractError("malformed", detail)))
+                subject = f"guet.v1.{record.gateway}.{record.kind}"
+                refusals.append(_refusal(subject, payload, ContractError("malformed", detail)))
         return await _store(connection, sound, refusals)
 
 
-def check(messages: Iterable[tuple[str, bytes]]) -> tuple[list[Row], list[Refusal]]:
+def check(messages: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[bytes, Record]], list[Refusal]]:
     """Divides messages into what is to be stored and what is refused."""
-    rows: list[Row] = []
+    taken: list[tuple[bytes, Record]] = []
     refusals: list[Refusal] = []
     for subject, payload in messages:
         try:
-            record = parse(subject, payload)
+            taken.append((payload, parse(subject, payload)))
         except ContractError as error:
             refusals.append(_refusal(subject, payload, error))
-        else:
-            rows.append(_row(record, payload))
-    return rows, refusals
-
-
-def _row(record: Record, payload: bytes) -> Row:
-    seqs = [(first, last) for first, last in record.seqs if first <= last] if isinstance(record, Gap) else ()
-    return Row(record.gateway, record.epoch, record.seq, record.kind, record.time, payload.decode(), True, seqs)
+    return taken, refusals
 
 
 def _refusal(subject: str, payload: bytes, error: ContractError) -> Refusal:
-    """With the number of the record where the message still says it, and says it of its own gateway: then that number is
-    accounted for, and the gateway need not send it for ever."""
     found = SUBJECT.fullmatch(subject)
     gateway = found[1] if found else ""
-    row = None
-    if found and len(payload) <= MAX_BYTES:
-        try:
-            body = json.loads(payload)
-            epoch, seq = body["epoch"], body["seq"]
-            mine = body["gateway"] == gateway and type(seq) is int and 0 < seq < 2**63 - 1
-            if mine and isinstance(epoch, str) and 0 < len(epoch) <= 40 and epoch.isascii() and epoch.isprintable():
-                row = Row(gateway, epoch, seq, found[2], None, None, False)
-        except (ValueError, LookupError, TypeError, RecursionError):
-            pass
-    return Refusal(subject[:200], error.reason, str(error)[:500], payload[:MAX_BYTES], gateway, row)
+    epoch, seq = _number(gateway, payload) if found else (None, None)
+    return Refusal(subject[:200], error.reason, str(error)[:500], payload[:MAX_BYTES], gateway, epoch, seq)
 
 
-async def _make_months(connection: psycopg.AsyncConnection[Any], rows: Sequence[Row], months: set[str]) -> None:
-    wanted = {f"{row.time:%Y-%m}" for row in rows if row.time is not None} - months
+def _number(gateway: str, payload: bytes) -> tuple[str | None, int | None]:
+    """Epoch and seq of a refused message, where it still says them and says them of its own gateway."""
+    if len(payload) > MAX_BYTES:
+        return None, None
+    try:
+        body = json.loads(payload)
+        epoch, seq = body["epoch"], body["seq"]
+        mine = body["gateway"] == gateway and isinstance(epoch, str) and EPOCH.fullmatch(epoch)
+        return (epoch, seq) if mine and type(seq) is int and 0 < seq < MAX_SEQ else (None, None)
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None, None
+
+
+def _month(record: Record) -> str:
+    return f"{datetime.fromisoformat(record.time).astimezone(UTC):%Y-%m}"
+
+
+async def _make_months(connection: psycopg.AsyncConnection[Any], wanted: Iterable[str], months: set[str]) -> None:
     for month in sorted(wanted):
         async with connection.transaction():
             await connection.execute("select pg_advisory_xact_lock(%s)", (_PARTITION_LOCK,))
@@ -211,34 +205,28 @@ async def _make_months(connection: psycopg.AsyncConnection[Any], rows: Sequence[
 
 
 async def _store(
-    connection: psycopg.AsyncConnection[Any], rows: Sequence[Row], refusals: Sequence[Refusal]
+    connection: psycopg.AsyncConnection[Any], payloads: Sequence[bytes], refusals: Sequence[Refusal]
 ) -> list[Ack]:
-    numbered = [*rows, *(refusal.row for refusal in refusals if refusal.row is not None)]
-    async with connection.transaction():
+    numbers = [{"gateway": one.gateway, "epoch": one.epoch, "seq": one.seq} for one in refusals if one.seq is not None]
+    async with connection.transaction(), connection.pipeline():
         await connection.execute(_STAGE)
-        async with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            for row in numbered:
-                gaps = "{" + ",".join(f"[{first},{last + 1})" for first, last in row.gap_seqs) + "}"
-                await copy.write_row(
-                    (row.gateway, row.epoch, row.seq, row.kind, row.time, row.payload, row.valid, gaps)
-                )
+        await connection.execute(_FILL, ((b"[" + b",".join(payloads) + b"]").decode(), json.dumps(numbers)))
         for refusal in refusals:
             await _keep_refused(connection, refusal)
         for statement in _STATEMENTS:
             await connection.execute(statement)
         found = await connection.execute(_RANGES)
-        return [Ack(*columns) for columns in await found.fetchall()]
+        return [Ack(*one) for one in await found.fetchall()]
 
 
 async def _keep_refused(connection: psycopg.AsyncConnection[Any], refusal: Refusal) -> None:
-    row = refusal.row
     await connection.execute(
         "insert into refused(subject, gateway, epoch, seq, reason, detail, payload) values(%s, %s, %s, %s, %s, %s, %s)",
         (
             _printable(refusal.subject),
             refusal.gateway,
-            row and row.epoch,
-            row and row.seq,
+            refusal.epoch,
+            refusal.seq,
             refusal.reason,
             _printable(refusal.detail),
             refusal.payload,

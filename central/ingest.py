@@ -32,6 +32,7 @@ CONSUMER: Final = "ingest"
 SUBJECTS: Final = [f"guet.v1.*.{kind}" for kind in ("summary", "alert", "gap", "status", "audit", "reading")]
 BATCH: Final = 1000
 _LINGER_S: Final = 0.01
+_CONNECT_S: Final = 10.0
 _PULL_S: Final = 20.0
 _STOP_S: Final = 0.25
 _ACK_WAIT_S: Final = 60.0
@@ -64,9 +65,16 @@ async def _work(nats_url: str, database_url: str, stop: asyncio.Event) -> None:
         lost.set()
 
     # Without reconnection: one place decides when to try again, and begins from a clean state.
-    client = await nats.connect(
-        nats_url, allow_reconnect=False, connect_timeout=5, disconnected_cb=on_lost, closed_cb=on_lost, error_cb=_quiet
-    )
+    async with asyncio.timeout(_CONNECT_S):
+        client = await nats.connect(
+            nats_url,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
+            reconnect_time_wait=0.1,
+            disconnected_cb=on_lost,
+            closed_cb=on_lost,
+            error_cb=_quiet,
+        )
     try:
         pull = await _Pull.open(client, lost)
         async with await psycopg.AsyncConnection.connect(database_url, connect_timeout=10) as connection:

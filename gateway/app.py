@@ -31,6 +31,7 @@ from gateway.link.ble import BleEar
 from gateway.link.serial import SerialLink
 from gateway.link.tcp import TcpLink
 from gateway.live import Live
+from gateway.outbox import Outbox
 from gateway.plan import plan_ears, plan_visits
 from gateway.poll import HeardBus, PolledBus
 from gateway.reading import Snapshot, split_point
@@ -287,9 +288,8 @@ async def give_history(site: Site, clock: Clock, summaries: Sequence[Summary]) -
 async def outbox_left(site: Site, clock: Clock) -> tuple[int, int]:
     """Of a site that is not running: the last sequence number its store gave out, and how many records still wait."""
     async with Store.open(site.data, clock) as store:
-        (last,) = store.rows("select coalesce(max(seq), 0) from sqlite_sequence where name = 'outbox'")[0]
-        (waiting,) = store.rows("select count(*) from outbox")[0]
-    return last, waiting
+        outbox = Outbox(store)
+        return outbox.last_seq(), outbox.pending_rows()
 
 
 __all__ = ["PROTOCOLS", "Gateway", "build_watches", "give_history", "home", "outbox_left", "read_site"]

@@ -44,12 +44,14 @@ class Outbox:
     def take(self, urgent: int, others: int, flying: Collection[int] = ()) -> list[Record]:
         """The next records to send, at most so many that are urgent and so many that are not; none twice until
         `rewind`, none of `flying`. Empty: all were taken, though some may be unacknowledged. Raises StoreError."""
-        out = self._urgent(urgent)
-        left = others
-        while left > 0 and (found := self._others(left)):
-            out += found
-            left -= len(found)
-        return [record for record in out if record.seq not in self._leaving and record.seq not in flying]
+        out: list[Record] = []
+        for more, limit in ((self._urgent, urgent), (self._others, others)):
+            left = limit
+            while left > 0 and (found := more(left)):
+                fresh = [record for record in found if record.seq not in self._leaving and record.seq not in flying]
+                out += fresh
+                left -= len(fresh)
+        return out
 
     def holds(self, first: int, last: int, limit: int) -> int:
         """How many records from `first` to `last` wait here and are not about to leave; counts up to `limit`."""
@@ -74,7 +76,9 @@ class Outbox:
 
     def pending_rows(self) -> int:
         """How many wait."""
-        return int(self._store.rows("select count(*) from outbox")[0][0]) - len(self._leaving)
+        leaving = json.dumps(list(self._leaving))
+        sql = "select count(*) from outbox where seq not in (select value from json_each(?))"
+        return int(self._store.rows(sql, (leaving,))[0][0])
 
     def last_seq(self) -> int:
         """The highest number ever given in this epoch; 0 before the first."""

@@ -12,24 +12,20 @@ must make room on a full disk. Alerts, audit and gaps are neither.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import logging
-import os
-import secrets
 import sqlite3
 import threading
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from gateway.alert import Alert
 from gateway.clock import Clock
+from gateway.disk import connect, locked, note, opened, transaction, used_bytes
 from gateway.errors import StoreError
 from gateway.summary import Summary
 from gateway.upstream.payload import URGENT, Kind, body_text, runs, time_text
@@ -42,19 +38,6 @@ _DAY_S: Final = 86_400.0
 _GAP_RUNS: Final = 500
 _ROOM_ROWS: Final = 1000
 
-_SCHEMA: Final = """
-create table meta(name text primary key, value) without rowid;
-create table outbox(seq integer primary key autoincrement, kind text not null, time_s real not null,
-                    body text not null);
-create index outbox_urgent on outbox(seq) where kind in ('alert', 'audit', 'gap');
--- In order of time, not of device: what comes in goes to the end, so a commit touches few pages.
-create table summary(start_s real, device text, period_s real, body text not null,
-                     primary key(start_s, device, period_s)) without rowid;
-create table alert(id text primary key, raised_s real not null, cleared_s real, body text not null);
-create index alert_raised on alert(raised_s);
-create table state(name text primary key, body text not null) without rowid;
-pragma user_version = 1;
-"""
 _PUT: Final = "insert into outbox(kind, time_s, body) values(?, ?, ?)"
 _SUMMARY: Final = "insert or replace into summary values(?, ?, ?, ?)"
 _ALERT: Final = "insert or replace into alert values(?, ?, ?, ?)"
@@ -129,16 +112,17 @@ class Store:
         self._queue: deque[_Job] = deque()
         self._hurry = self._closing = False
         self._dropped: dict[Kind, _Dropped] = {}
-        self._lock, epoch_before = _locked(folder)
+        self._thinned_to = 0
+        self._lock, epoch_before = locked(folder)
         try:
-            self._disk, set_aside = _opened(self.path)
+            self._disk, set_aside = opened(self.path)
             self.epoch = str(self._disk.execute("select value from meta where name = 'epoch'").fetchone()[0])
-            self._reader = _connect(self.path)
+            self._reader = connect(self.path)
             self._reader.execute("pragma query_only = on")
             self._reader.text_factory = lambda text: text.decode(errors="replace")
             if epoch_before not in ("", self.epoch):
                 self._disk.execute(_PUT, _vanished(epoch_before, clock.now()))
-            _note(self._lock, self.epoch)
+            note(self._lock, self.epoch)
         except sqlite3.Error as error:
             self._lock.close()
             raise StoreError(
@@ -165,14 +149,14 @@ class Store:
 
     def add_summary(self, summary: Summary) -> None:
         """Keep it and send it. Committed within a second or so; never waits."""
-        body = body_text(summary.as_json())
+        body = self._text(summary.as_json())
         row = (summary.start_s, summary.device, summary.period_s, body)
         self._add(Kind.SUMMARY, summary.start_s, ((_SUMMARY, row), (_PUT, (Kind.SUMMARY.value, summary.start_s, body))))
 
     def put(self, kind: Kind | str, time_s: float, body: Mapping[str, Any]) -> None:
         """Send a record. Alerts go through `decide`. Raises ValueError for a body that cannot be a record's."""
         kind = Kind(kind)
-        self._add(kind, time_s, ((_PUT, (kind.value, float(time_s), body_text(body))),))
+        self._add(kind, time_s, ((_PUT, (kind.value, float(time_s), self._text(body))),))
 
     async def decide(
         self,
@@ -187,9 +171,9 @@ class Store:
             body = alert.as_json()
             rows.append((_ALERT, (alert.id, alert.raised_s, alert.cleared_s, json.dumps(body))))
             changed_s = alert.raised_s if alert.cleared_s is None else alert.cleared_s
-            rows.append((_PUT, (Kind.ALERT.value, changed_s, body_text({"alert": body}))))
+            rows.append((_PUT, (Kind.ALERT.value, changed_s, self._text({"alert": body}))))
         for time_s, audit in audits:
-            rows.append((_PUT, (Kind.AUDIT.value, time_s, body_text(audit))))
+            rows.append((_PUT, (Kind.AUDIT.value, time_s, self._text(audit))))
         await self._durably(rows, urgent=True)
 
     def import_summaries(self, summaries: Iterable[Summary]) -> None:
@@ -251,7 +235,7 @@ class Store:
 
     def used_bytes(self) -> int:
         """On disk, without pages that are free again."""
-        return _used_bytes(self._reader)
+        return used_bytes(self._reader)
 
     def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """The answer to a question that changes nothing; for the methods above and the outbox."""
@@ -259,6 +243,10 @@ class Store:
             return self._reader.execute(sql, values).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: cannot be read: {error}; look at the disk") from error
+
+    def _text(self, body: Mapping[str, Any]) -> str:
+        """A record's body, marked where its times are a guess."""
+        return body_text(body if self._clock.trusted else {**body, "time_trusted": False})
 
     # -- the queue in front of the writer ------------------------------------------------------------------------------
 
@@ -350,7 +338,7 @@ class Store:
                 statements.setdefault(sql, []).append(values)
         for kind, what in dropped.items():
             statements.setdefault(_PUT, []).append(self._gap("queue", kind, what, ()))
-        with _transaction(self._disk):
+        with transaction(self._disk):
             for sql, rows in statements.items():
                 self._disk.executemany(sql, rows)
             self._make_room()
@@ -394,7 +382,7 @@ class Store:
 
     def _make_room(self) -> None:
         """Within the writer's transaction. In this order: what is too old; unsent readings; memory older than sixty days;
-        unsent status; then the oldest of memory, and every other one of the oldest unsent summaries, so that what is old
+        unsent status; then the oldest of memory, and every other one of the older unsent summaries, so that what is old
         gets coarser."""
         now_s = self._clock.now()
         if self.counters.commits % 100 == 0 and self._clock.trusted:
@@ -402,7 +390,7 @@ class Store:
             old_s = now_s - self.limits.alert_days * _DAY_S
             self._disk.execute("delete from alert where cleared_s < ? and raised_s < ?", (old_s, old_s))
         limit = int(self.limits.space_bytes * (1 - self.limits.reserve))
-        while _used_bytes(self._disk) > limit:
+        while used_bytes(self._disk) > limit:
             if self._drop_rows(Kind.READING, 1) or self._forget(now_s - 60 * _DAY_S) or self._drop_rows(Kind.STATUS, 1):
                 continue
             forgot, thinned = self._forget(now_s - _DAY_S), self._drop_rows(Kind.SUMMARY, 2)
@@ -410,16 +398,21 @@ class Store:
                 return
 
     def _drop_rows(self, kind: Kind, every: int) -> bool:
-        """Of the oldest thousand unsent rows, those of every one, or every second, of their times: what several devices
-        did in one period goes or stays together. Counted in gap records; False when there is too little to take."""
-        oldest = self._disk.execute(
-            "select seq, time_s from outbox where kind = ? order by seq limit ?", (kind.value, _ROOM_ROWS)
-        ).fetchall()
-        times = sorted({time_s for _, time_s in oldest})
+        """Of a thousand unsent rows, those of every one, or every second, of their times: what several devices did in one
+        period goes or stays together. One call goes on where the last one ended, through all but the newest thousand.
+        Counted in gap records; False when there is too little to take."""
+        sql = "select seq, time_s from outbox where kind = ? and seq > ? order by seq limit ?"
+        rows = self._disk.execute(sql, (kind.value, self._thinned_to if every > 1 else 0, 2 * _ROOM_ROWS)).fetchall()
+        if every > 1 and len(rows) < 2 * _ROOM_ROWS:
+            rows = self._disk.execute(sql, (kind.value, 0, _ROOM_ROWS)).fetchall()
+        rows = rows[:_ROOM_ROWS]
+        times = sorted({time_s for _, time_s in rows})
         if len(times) < every:
             return False
-        chosen = set(times[::every])
-        leaving = {seq: time_s for seq, time_s in oldest if time_s in chosen}
+        if every > 1:
+            self._thinned_to = rows[-1][0]
+        chosen = set(times[every - 1 :: every])
+        leaving = {seq: time_s for seq, time_s in rows if time_s in chosen}
         found = list(runs(leaving))
         self._disk.executemany(_DELETE, found)
         self.counters.dropped[kind] = self.counters.dropped.get(kind, 0) + len(leaving)
@@ -467,110 +460,3 @@ def _vanished(epoch: str, now_s: float) -> tuple[Any, ...]:
     unknown = {"dropped": None, "count": None, "from": None, "seqs": ()}
     body = {"reason": "damaged", "to": time_text(now_s), "epoch_lost": epoch, **unknown}
     return Kind.GAP.value, now_s, body_text(body)
-
-
-def _locked(folder: Path) -> tuple[IO[bytes], str]:
-    """Keeps a second process out, and lets go by itself when this one dies; with the epoch noted in it the last time, so
-    that a store which vanished is noticed."""
-    file = (folder / "store.lock").open("a+b")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        raise StoreError(
-            f"{folder}: expected a folder for this gateway alone, got one in use by another process"
-        ) from None
-    file.seek(0)
-    return file, file.read(40).decode(errors="replace").strip()
-
-
-def _note(lock: IO[bytes], epoch: str) -> None:
-    lock.seek(0)
-    if lock.read(40).decode(errors="replace").strip() != epoch:
-        lock.truncate(0)
-        lock.write(epoch.encode())
-        lock.flush()
-        os.fsync(lock.fileno())
-
-
-def _opened(path: Path) -> tuple[sqlite3.Connection, Path | None]:
-    """A sound file, open for writing; and the damaged one set aside for it."""
-    set_aside = None
-    if path.exists():
-        disk, fault = _checked(path)
-        if disk is not None:
-            return disk, None
-    if path.exists():
-        stamp = datetime.fromtimestamp(time.time(), UTC).strftime("%Y%m%dT%H%M%SZ")
-        set_aside = path.with_name(f"{path.name}.damaged-{stamp}-{secrets.token_hex(2)}")
-        for suffix in ("-wal", "-shm", ""):
-            part = path.with_name(path.name + suffix)
-            if part.exists():
-                part.rename(set_aside.with_name(set_aside.name + suffix))
-        log.error("store %s: damaged (%s); set aside as %s, a new one begins", path, fault, set_aside.name)
-    disk = _connect(path)
-    disk.execute("pragma auto_vacuum = incremental")
-    disk.execute("pragma journal_mode = wal")
-    with _transaction(disk):
-        for statement in _SCHEMA.split(";"):
-            disk.execute(statement)
-        disk.execute("insert into meta values('epoch', ?)", (secrets.token_hex(6),))
-    return disk, set_aside
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    disk = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
-    for setting in (
-        "synchronous = full",
-        "journal_size_limit = 4194304",
-        "wal_autocheckpoint = 1000",
-        "temp_store = memory",
-        "cache_size = -2000",
-    ):
-        disk.execute(f"pragma {setting}")
-    return disk
-
-
-def _checked(path: Path) -> tuple[sqlite3.Connection | None, str]:
-    """The file open and sound; or why it is not. An error of the disk rather than of the file is raised."""
-    disk = None
-    try:
-        disk = _connect(path)
-        if not disk.execute("select 1 from sqlite_master").fetchone():
-            disk.close()  # the power failed while it was being made: nothing was ever in it
-            path.unlink()
-            return None, "empty"
-        disk.execute("pragma journal_mode = wal")
-        found = disk.execute("pragma quick_check(1)").fetchone()[0]
-        version = disk.execute("pragma user_version").fetchone()[0]
-        epoch = disk.execute("select value from meta where name = 'epoch'").fetchone()
-        if found == "ok" and version == 1 and epoch is not None:
-            return disk, ""
-        fault = found if found != "ok" else f"expected version 1 with an epoch, got version {version}"
-    except sqlite3.DatabaseError as error:
-        damaged = sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in damaged:
-            raise
-        fault = str(error)
-    if disk is not None:
-        disk.close()
-    return None, fault
-
-
-def _used_bytes(disk: sqlite3.Connection) -> int:
-    (pages,), (free,), (size,) = (
-        disk.execute(f"pragma {name}").fetchone() for name in ("page_count", "freelist_count", "page_size")
-    )
-    return int((pages - free) * size)
-
-
-@contextmanager
-def _transaction(disk: sqlite3.Connection) -> Iterator[None]:
-    disk.execute("begin immediate")
-    try:
-        yield
-    except BaseException:
-        if disk.in_transaction:
-            disk.execute("rollback")
-        raise
-    disk.execute("commit")

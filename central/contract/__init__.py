@@ -8,26 +8,38 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from central.errors import ContractError
 
 SUBJECT: Final = re.compile(r"guet\.v1\.([a-z0-9][a-z0-9-]{0,62})\.(summary|alert|gap|status|audit|reading)")
+EPOCH: Final = re.compile(r"[0-9A-Za-z-]{1,40}")
 MAX_BYTES: Final = 64 * 1024
+MAX_SEQ: Final = 2**63 - 2
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+_TIME: Final = r"^(19[7-9]\d|20\d\d)-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)$"
+
+
+def _exists(time: str) -> str:
+    """Not the thirtieth of February."""
+    datetime.fromisoformat(time)
+    return time
+
+
 Time = Annotated[
-    AwareDatetime,
+    str,
     Field(
-        ge=datetime(1970, 1, 1, tzinfo=UTC),
-        lt=datetime(2100, 1, 1, tzinfo=UTC),
-        description="ISO 8601 with Z or an offset, from 1970 to 2099",
+        pattern=_TIME,
+        description="ISO 8601 with Z or an offset, 1970 to 2099",
+        json_schema_extra={"format": "date-time"},
     ),
+    AfterValidator(_exists),
 ]
-Seq = Annotated[int, Field(ge=1, le=2**63 - 2)]
+Seq = Annotated[int, Field(ge=1, le=MAX_SEQ)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -44,11 +56,12 @@ class Record(_Part):
         str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="the gateway's id, as in the topic")
     ]
     epoch: Annotated[
-        str, Field(pattern=r"^[0-9A-Za-z-]{1,40}$", description="names the store; changes when it is made anew")
+        str, Field(pattern=rf"^{EPOCH.pattern}$", description="names the store; changes when it is made anew")
     ]
     seq: Annotated[Seq, Field(description="counts from 1 within the epoch, never reused, without holes")]
     kind: str
     time: Annotated[Time, Field(description="what the record is about, not when it was sent")]
+    time_trusted: Annotated[bool | None, Field(description="false while the gateway's clock was a guess")] = None
 
 
 class Summary(Record):
@@ -134,7 +147,6 @@ class Status(Record):
     kind: Literal["status"]
     version: str | None = None
     boot: str | None = None
-    time_trusted: bool | None = None
     buses: dict[str, dict[str, Any]] | None = None
     devices: dict[str, str] | None = None
 

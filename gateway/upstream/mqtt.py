@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONNECT_WITHIN_S: Final = 20.0
 KEEPALIVE_S: Final = 30
 _BURST: Final = 10
 _STEADY_S: Final = 60.0
@@ -44,13 +43,14 @@ class Pace:
     """How hard the lane tries. window: records sent and not yet acknowledged, and beside them as many as `urgent` that
     may not wait; resend_s: after how long one is sent again (doubled each time, at most eightfold, give or take a
     quarter); retry_s: a new connection is tried after a random time up to this, doubled each time up to
-    `retry_max_s`."""
+    `retry_max_s`; connect_s: it must stand within this time."""
 
     window: int = 100
     urgent: int = 20
     resend_s: float = 15.0
     retry_s: float = 1.0
     retry_max_s: float = 900.0
+    connect_s: float = 20.0
 
 
 @dataclass(slots=True)
@@ -144,7 +144,7 @@ class Uplink:
             sock = client.socket()
             if sock is None:
                 raise UplinkError(f"{self._host}:{self._port}: the connection was closed at once")
-            loop.add_reader(sock, self._read, client)
+            loop.add_reader(sock, self._read, session)
             loop.add_writer(sock, client.loop_write)
             ticking = loop.create_task(_tick(client), name="uplink keep-alive")
             await self._accepted(session)
@@ -184,12 +184,12 @@ class Uplink:
 
         connecting = asyncio.ensure_future(asyncio.to_thread(client.connect, self._host, self._port, KEEPALIVE_S))
         try:
-            async with asyncio.timeout(CONNECT_WITHIN_S):
+            async with asyncio.timeout(self._pace.connect_s):
                 await asyncio.shield(connecting)
         except TimeoutError:
             connecting.add_done_callback(give_up)
             raise UplinkError(
-                f"{self._host}:{self._port}: expected an answer within {CONNECT_WITHIN_S:.0f} s"
+                f"{self._host}:{self._port}: expected an answer within {self._pace.connect_s:.0f} s"
             ) from None
         except asyncio.CancelledError:
             connecting.add_done_callback(give_up)
@@ -197,10 +197,12 @@ class Uplink:
 
     async def _accepted(self, session: _Session) -> None:
         try:
-            async with asyncio.timeout(CONNECT_WITHIN_S):
+            async with asyncio.timeout(self._pace.connect_s):
                 await session.accepted.wait()
         except TimeoutError:
-            raise UplinkError(f"{self._host}:{self._port}: expected CONNACK within {CONNECT_WITHIN_S:.0f} s") from None
+            raise UplinkError(
+                f"{self._host}:{self._port}: expected CONNACK within {self._pace.connect_s:.0f} s"
+            ) from None
         if session.over.is_set():
             raise UplinkError(f"{self._host}:{self._port}: refused: {session.why}")
 
@@ -218,7 +220,7 @@ class Uplink:
             protocol=version,
             reconnect_on_failure=False,
         )
-        client.connect_timeout = CONNECT_WITHIN_S / 2
+        client.connect_timeout = self._pace.connect_s / 2
         client.max_inflight_messages_set(self._pace.window + self._pace.urgent)
         if self._tls is not None:
             client.tls_set_context(self._tls)
@@ -278,12 +280,19 @@ class Uplink:
         client.on_socket_register_write, client.on_socket_unregister_write = write, written
         client.on_socket_close = closing
 
-    @staticmethod
-    def _read(client: Client) -> None:
-        client.loop_read()
-        # What TLS has already deciphered does not make the socket readable again.
-        while isinstance(sock := client.socket(), ssl.SSLSocket) and sock.pending():
+    def _read(self, session: _Session) -> None:
+        client = session.client
+        try:
             client.loop_read()
+            # What TLS has already deciphered does not make the socket readable again.
+            while isinstance(sock := client.socket(), ssl.SSLSocket) and sock.pending():
+                client.loop_read()
+        except Exception as error:  # noqa: BLE001 - whatever a broker's bytes do to paho ends this connection, no more
+            session.why = f"it sent what is no MQTT: {error!r}"
+            self._detach(client)
+            session.over.set()
+            session.accepted.set()
+            self.outbox.changed.set()
 
     # -- sending ---------------------------------------------------------------------------------------------------
 

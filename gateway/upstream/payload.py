@@ -22,6 +22,7 @@ ROOT: Final = "guet/v1"
 MAX_RECORD_BYTES: Final = 64 * 1024
 MAX_ACK_BYTES: Final = 1024
 _IDENTITY: Final = frozenset({"gateway", "epoch", "seq", "kind"})
+_MAX_BODY: Final = MAX_RECORD_BYTES - 512
 _MAX_SEQ: Final = 2**63 - 1
 
 
@@ -74,8 +75,8 @@ def body_text(body: Mapping[str, Any]) -> str:
         text = _json(rest)
     except ValueError:
         text = _json(_finite(rest))
-    if len(text.encode()) > MAX_RECORD_BYTES - 512:
-        raise ValueError(f"body of a record: expected at most {MAX_RECORD_BYTES - 512} bytes, got {len(text.encode())}")
+    if (size := len(text.encode())) > _MAX_BODY:
+        raise ValueError(f"body of a record: expected at most {_MAX_BODY} bytes, got {size}")
     return text
 
 
@@ -137,8 +138,7 @@ def time_text(time_s: float) -> str:
     return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z"
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def _finite(value: Any) -> Any:

@@ -24,7 +24,10 @@ NOW_S = time.time() // 900 * 900
 
 
 def a_summary(number: int, device: str = "pump") -> Summary:
-    points = {"flow": Aggregate(15, 1, 12.5 + number, 0.0, 20.0, None), "pressure": Aggregate(0, 16, None, None, None, None)}
+    points = {
+        "flow": Aggregate(15, 1, 12.5 + number, 0.0, 20.0, None),
+        "pressure": Aggregate(0, 16, None, None, None, None),
+    }
     return Summary(device, NOW_S - 900.0 * number, 900, points)
 
 
@@ -108,6 +111,17 @@ async def test_rows_are_committed_in_groups_and_decisions_at_once(tmp_path: Path
             while store.counters.rows < 200:
                 store.arrived.clear()
                 await store.arrived.wait()
+
+
+async def test_records_of_a_clock_that_is_a_guess_say_so(tmp_path: Path) -> None:
+    clock = SystemClock()
+    async with Store.open(tmp_path, clock) as store:
+        clock.trusted = False
+        store.add_summary(a_summary(1))
+        await store.decide({}, [an_alert()], [(NOW_S, {"what": "action"})])
+        clock.trusted = True
+        store.put("status", NOW_S, {})
+    assert [body.get("time_trusted") for _, _, body in outbox_of(tmp_path)] == [False, False, False, None]
 
 
 async def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
@@ -281,11 +295,12 @@ async def test_a_full_store_thins_old_summaries_and_says_which_and_keeps_every_a
     rows = outbox_of(tmp_path)
     assert sum(kind == "alert" for _, kind, _ in rows) == 20
     assert not any(kind == "reading" for _, kind, _ in rows)
-    # The newest are all there; the older they are, the fewer.
-    counts = [sum(NOW_S - 900 * (age + 50) <= time_s < NOW_S - 900 * age for time_s in left) for age in range(0, 400, 50)]
+    # The newest are all there; of the rest some of every age.
+    counts = [
+        sum(NOW_S - 900 * (age + 50) <= time_s < NOW_S - 900 * age for time_s in left) for age in range(0, 400, 50)
+    ]
     assert counts[0] >= 49
-    assert counts == sorted(counts, reverse=True)
-    assert counts[-1] > 0
+    assert min(counts) >= 5
     gaps = [body for _, kind, body in rows if kind == "gap"]
     missing = set(range(1, rows[-1][0] + 1)) - {seq for seq, _, _ in rows}
     told = [seq for body in gaps for first, last in body["seqs"] for seq in range(first, last + 1)]  # type: ignore[attr-defined]
