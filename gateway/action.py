@@ -1,7 +1,8 @@
 """Actions: the one gate through which anything is written to a device.
 
 A write happens only if the point's profile gives limits and the value is within them; it is read back, and what came of it
-goes into the audit trail whatever it was. Lifts have no path here: their codecs' profiles give no limits for any write.
+goes into the audit trail whatever it was. Lifts have no path here: a profile of one that allows a write does not load, and
+`PolledBus.write`, the one way to a codec's write, refuses them once more.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from gateway.alert import iso
 from gateway.clock import Clock
 from gateway.errors import ActionError, BusError
-from gateway.profile import AnyPoint
+from gateway.profile import AnyPoint, BthomePoint, RecordedPoint
 from gateway.reading import split_point
 from gateway.site import Device, Site
 
@@ -84,32 +85,39 @@ class Gate:
     async def perform(self, action: Action) -> Done:
         """Does it, reads it back, records it. Raises ActionError when it may not be done; a device that does not obey
         is no exception but a Done that is not confirmed."""
-        device, point, writer = self._allowed(action)
+        device, point, writer, wanted = self._allowed(action)
         read_back: float | None = None
-        error = ""
-        for attempt in range(READ_BACK_TRIES):
-            if attempt:
-                await asyncio.sleep(READ_BACK_PAUSE_S)
-            try:
-                await writer.write(device, point, action.value)
-                read_back = await writer.read_point(device, point)
-            except BusError as problem:
-                error = str(problem)
-                continue
-            error = "" if read_back == action.value else f"expected {action.value:g} back, got {read_back}"
-            if not error:
-                break
-        done = Done(action, self._clock.now(), read_back, not error, not self._online(), error)
-        if error:
-            log.warning("point=%s action not confirmed: %s", action.point, error)
-        self._record(done)
+        error = "interrupted before it was done"
+        try:
+            for attempt in range(READ_BACK_TRIES):
+                if attempt:
+                    await asyncio.sleep(READ_BACK_PAUSE_S)
+                try:
+                    await writer.write(device, point, action.value)
+                    read_back = await writer.read_point(device, point)
+                except BusError as problem:
+                    error = str(problem)
+                    continue
+                error = "" if read_back == wanted else f"expected {wanted:g} back, got {read_back}"
+                if not error:
+                    break
+        finally:  # what was begun is told, even if the gateway ends in the middle of it
+            done = Done(action, self._clock.now(), read_back, not error, not self._online(), error)
+            if error:
+                log.warning("point=%s action not confirmed: %s", action.point, error)
+            self._record(done)
         return done
 
-    def _allowed(self, action: Action) -> tuple[Device, AnyPoint, Writer]:
-        name, point_name = split_point(action.point)
-        device = self._site.devices[name]
-        point = device.points[point_name]
-        if point.write is None:
+    def _allowed(self, action: Action) -> tuple[Device, AnyPoint, Writer, float]:
+        """Where it goes, and what must be read back: the nearest that the device can be told."""
+        try:
+            name, point_name = split_point(action.point)
+            device = self._site.devices[name]
+            point = device.points[point_name]
+        except (ValueError, KeyError):
+            raise ActionError(f"{action.point}: there is no such point in this site; nothing was written") from None
+        writer = self._writers.get(device.bus)
+        if point.write is None or writer is None or isinstance(point, BthomePoint | RecordedPoint):
             raise ActionError(
                 f"{action.point}: its profile {device.profile_name!r} allows no write; nothing was written"
             )
@@ -118,4 +126,10 @@ class Gate:
                 f"{action.point}: expected {point.write.min:g} to {point.write.max:g} {point.unit}, got {action.value:g}; "
                 "nothing was written"
             )
-        return device, point, self._writers[device.bus]
+        try:
+            wanted = point.decoder()(point.encode(action.value))
+        except ValueError as error:
+            raise ActionError(f"{action.point}: {error}; nothing was written") from None
+        if wanted is None:
+            raise ActionError(f"{action.point}: {action.value:g} would mean 'no value'; nothing was written")
+        return device, point, writer, wanted

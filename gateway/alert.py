@@ -93,7 +93,8 @@ class Alert:
             "model": self.model,
             "model_sha256": self.model_sha256,
             "reasons": [
-                {"point": r.point, "feature": r.feature, "weight": round(r.weight, 4), "text": r.text} for r in self.reasons
+                {"point": r.point, "feature": r.feature, "weight": round(r.weight, 4), "text": r.text}
+                for r in self.reasons
             ],
             "baseline": {
                 "rule": self.baseline.rule,
@@ -104,7 +105,14 @@ class Alert:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Alert:
-        """The inverse of `as_json`. Raises KeyError or ValueError when it is not an alert."""
+        """The inverse of `as_json`. Raises ValueError when it is not an alert."""
+        try:
+            return cls._from_json(body)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"alert: expected the object of an alert, got {error!r}") from None
+
+    @classmethod
+    def _from_json(cls, body: Mapping[str, Any]) -> Alert:
         return cls(
             id=body["id"],
             kind=AlertKind(body["kind"]),

@@ -9,6 +9,7 @@ not go faster in a demo.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Protocol
 
@@ -61,8 +62,8 @@ class ScaledClock:
     trusted = True
 
     def __init__(self, start_s: float, anchor_s: float, speed: float) -> None:
-        if not speed > 0:
-            raise ValueError(f"speed: expected a number above 0, got {speed}")
+        if not (speed > 0 and math.isfinite(start_s + anchor_s + speed)):
+            raise ValueError(f"clock {start_s},{anchor_s},{speed}: expected numbers, the speed above 0")
         self.start_s, self.anchor_s, self.speed = start_s, anchor_s, speed
 
     def now(self) -> float:
@@ -105,8 +106,12 @@ class LoopClock:
 
 
 def parse_clock(text: str) -> Clock:
-    """`START,ANCHOR,SPEED` (see ScaledClock) or the empty string for the machine's own time."""
+    """`START,ANCHOR,SPEED` (see ScaledClock) or the empty string for the machine's own time. Raises ValueError for
+    anything else."""
     if not text:
         return SystemClock()
-    start, anchor, speed = (float(part) for part in text.split(","))
+    try:
+        start, anchor, speed = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"clock {text!r}: expected START,ANCHOR,SPEED, three numbers") from None
     return ScaledClock(start, anchor, speed)

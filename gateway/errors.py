@@ -19,6 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+_SHOWN = 32
+"""Bytes of the evidence that a message shows; `raw` has them all."""
+
 
 class GuetError(Exception):
     """Whatever goes wrong in Guet and is understood."""
@@ -49,7 +52,8 @@ class BusError(GuetError):
 
     def __init__(self, message: str, raw: bytes = b"") -> None:
         self.raw = bytes(raw)
-        super().__init__(f"{message} (received {self.raw.hex(' ') or 'nothing'})" if raw else message)
+        shown = self.raw[:_SHOWN].hex(" ") + (" ..." if len(self.raw) > _SHOWN else "")
+        super().__init__(f"{message} (received {shown})" if raw else message)
 
 
 class LinkError(BusError):

@@ -4,6 +4,7 @@ device in words. For pages and for whoever asks; nothing here is kept over a res
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,20 +28,42 @@ class Curve:
         self._times, self._values, self._at = array("d"), array("f"), 0
 
     def add(self, time_s: float, value: float | None) -> None:
-        number = float("nan") if value is None else value
+        number = math.nan if value is None else value
         if len(self._times) < CURVE_LENGTH:
             self._times.append(time_s)
             self._values.append(number)
         else:
-            self._times[self._at], self._values[self._at] = time_s, number
-        self._at = (self._at + 1) % CURVE_LENGTH
+            at = self._at
+            self._times[at], self._values[at] = time_s, number
+            self._at = at + 1 if at + 1 < CURVE_LENGTH else 0
 
     def __iter__(self) -> Iterator[tuple[float, float | None]]:
         start = self._at if len(self._times) == CURVE_LENGTH else 0
         for index in range(len(self._times)):
             place = (start + index) % len(self._times)
             value = self._values[place]
-            yield self._times[place], None if value != value else value
+            yield self._times[place], None if math.isnan(value) else value
+
+
+class Latest:
+    """The latest reading of each point that was ever read: `latest[device][point]`. Kept are the snapshots that brought
+    them; readings are made only for who asks, because nobody does so for most.
+
+    brought: by device and point."""
+
+    def __init__(self, site: Site) -> None:
+        self.brought: dict[str, dict[str, Snapshot]] = {name: {} for name in site.devices}
+        self._units = {name: device.units for name, device in site.devices.items()}
+
+    def __getitem__(self, device: str) -> dict[str, Reading]:
+        """Raises KeyError for a device that is not of the site."""
+        units, readings = self._units[device], {}
+        for name, snapshot in self.brought[device].items():
+            flaw = snapshot.flaws.get(name)
+            quality, reason = (flaw.quality, flaw.reason) if flaw else (Quality.GOOD, "")
+            point, value = f"{device}/{name}", snapshot.values[name]
+            readings[name] = Reading(point, snapshot.time_s, value, units[name], quality, reason)
+        return readings
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +82,25 @@ class Live:
 
     def __init__(self, site: Site, clock: Clock, buses: Mapping[str, PolledBus | HeardBus]) -> None:
         self._site, self._clock, self._buses = site, clock, buses
-        self.latest: dict[str, dict[str, Reading]] = {name: {} for name in site.devices}
-        self.curves: dict[str, Curve] = {}
+        self.latest = Latest(site)
+        self.curves = {f"{device.name}/{name}": Curve() for device in site.devices.values() for name in device.points}
         self.readings = dict.fromkeys(site.buses, 0)
-        """Values read with any quality, by bus, since the start."""
-        self._units = {name: device.units for name, device in site.devices.items()}
+        """Usable values read, by bus, since the start."""
+        self._curves = {
+            device.name: {name: self.curves[f"{device.name}/{name}"] for name in device.points}
+            for device in site.devices.values()
+        }
 
     def take(self, snapshot: Snapshot) -> None:
         """Takes a snapshot in."""
-        latest = self.latest[snapshot.device]
-        bus = self._site.devices[snapshot.device].bus
-        for reading in snapshot.readings(self._units[snapshot.device]):
-            latest[reading.point.partition("/")[2]] = reading
-            self.curves.setdefault(reading.point, Curve()).add(reading.time_s, reading.value)
-            if bus and reading.value is not None:
-                self.readings[bus] += 1
+        latest, curves, time_s = self.latest.brought[snapshot.device], self._curves[snapshot.device], snapshot.time_s
+        usable = 0
+        for name, value in snapshot.values.items():
+            latest[name] = snapshot
+            curves[name].add(time_s, value)
+            usable += value is not None
+        if bus := self._site.devices[snapshot.device].bus:
+            self.readings[bus] += usable
 
     def states(self) -> list[DeviceState]:
         """Every device, in the order of the site."""
@@ -81,7 +108,8 @@ class Live:
 
     def state(self, device: Device) -> DeviceState:
         """One device."""
-        readings = tuple(self.latest[device.name].get(name) or self._never(device, name) for name in device.points)
+        latest = self.latest[device.name]
+        readings = tuple(latest.get(name) or self._never(device, name) for name in device.points)
         bus = self._buses.get(device.bus)
         health = bus.health.get(device.name) if bus else None
         last_s = (

@@ -18,10 +18,10 @@ from typing import TypeVar
 
 from gateway.clock import Clock
 from gateway.codec import Broadcast, Limits, Place, PolledCodec, Procedure
-from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, Refused
+from gateway.errors import ActionError, BusError, GarbledAnswer, LinkError, NoAnswer, Refused
 from gateway.link import Ear, Link
 from gateway.plan import Ears, Visit, decode_block, take
-from gateway.profile import AnyPoint, BthomePoint, RecordedPoint
+from gateway.profile import OBSERVED_ONLY, AnyPoint, BthomePoint, RecordedPoint, bytes_of
 from gateway.reading import Flaw, Quality, Snapshot
 from gateway.site import Device
 
@@ -33,7 +33,12 @@ LOST_AFTER_FAILURES = 3
 LOST_AFTER_PERIODS = 2.0
 """A device is lost when it failed that often in a row *and* said nothing for that many of its periods."""
 LONGEST_PAUSE_PERIODS = 16
+PROBE_SHARE = 0.01
+"""A lost device is probed every LONGEST_PAUSE_PERIODS in the end, or as rarely as costs this share of the bus's time ..."""
 LONGEST_PAUSE_S = 900.0
+"""... but that often at least."""
+UNREACHABLE = (10, 11)
+"""Modbus exceptions by which a gateway says that the device behind it gave no answer (MAP 7): silence, not refusal."""
 
 
 @dataclass(slots=True)
@@ -94,6 +99,7 @@ class PolledBus:
         self._alone = asyncio.Lock()
         self._rng = random.Random(name)  # noqa: S311 - spreads retries, no secret
         self._started_s = clock.now()
+        self._free_at: dict[str, float] = {}  # loop time from which a slow device may be asked again
 
     async def run(self) -> None:
         """Polls until cancelled."""
@@ -106,19 +112,21 @@ class PolledBus:
                 await self._clock.sleep(wait_s)
             else:
                 await asyncio.sleep(0)  # an overfull plan must not starve the rest of the gateway
+            began_s = self._clock.monotonic()
             await self.visit(visit)
-            heapq.heappush(due, (self._next(visit, at_s), order, visit))
+            heapq.heappush(due, (self._next(visit, at_s, self._clock.monotonic() - began_s), order, visit))
 
-    def _next(self, visit: Visit, at_s: float) -> float:
-        """When the visit is due again: on its own grid; for a lost device, after a pause that grows, with jitter."""
-        now_s = self._clock.monotonic()
+    def _next(self, visit: Visit, at_s: float, took_s: float) -> float:
+        """When the visit is due again: on its own grid; for a lost device, after a pause that grows, with jitter. Where all
+        devices are lost (a cable, a port, a supply) there is nobody to spare, and they are wanted back soon."""
+        now_s, period_s = self._clock.monotonic(), visit.period_s
         health = self.health[visit.device.name]
-        if health.lost_since_s is None:
+        if health.lost_since_s is None or all(other.lost_since_s is not None for other in self.health.values()):
             late = max(0.0, now_s - at_s)
-            return at_s + visit.period_s * (1 + late // visit.period_s)
+            return at_s + period_s * (1 + late // period_s)
         doubled = 2.0 ** min(10, health.failures_in_a_row - LOST_AFTER_FAILURES)
-        pause_s = min(visit.period_s * min(LONGEST_PAUSE_PERIODS, doubled), max(LONGEST_PAUSE_S, visit.period_s))
-        return now_s + pause_s * self._rng.uniform(0.75, 1.0)
+        rarest_s = min(max(LONGEST_PAUSE_PERIODS * period_s, took_s / PROBE_SHARE), max(LONGEST_PAUSE_S, period_s))
+        return now_s + min(doubled * period_s, rarest_s) * self._rng.uniform(0.75, 1.0)
 
     async def visit(self, visit: Visit) -> None:
         """Reads one device now; whatever happens becomes a snapshot."""
@@ -127,53 +135,70 @@ class PolledBus:
         values: dict[str, float | None] = {}
         flaws: dict[str, Flaw] = {}
         error: BusError | None = None
-        for block in visit.blocks:
+        answered = False
+        for at, block in enumerate(visit.blocks):
             health.requests += 1
             try:
-                async with self._alone:
-                    data = await run(self.link, self.codec.read(int(device.address), block.span, limits))
+                data = await self._exchange(device, self.codec.read(int(device.address), block.span, limits), limits)
             except BusError as problem:
                 error = problem
-                flaw = Flaw(Quality.BAD, reason(problem))
-                for column in block.columns:
-                    values[column.point] = None
-                    flaws[column.point] = flaw
-                if not isinstance(problem, Refused):
-                    for other in visit.blocks[visit.blocks.index(block) + 1 :]:
-                        for column in other.columns:
-                            values[column.point] = None
-                            flaws[column.point] = flaw
+                if isinstance(problem, Refused) and problem.code in UNREACHABLE:
+                    error = NoAnswer(str(problem))
+                given_up = isinstance(error, LinkError) or (
+                    isinstance(error, NoAnswer) and health.failures_in_a_row > 0
+                )
+                answered = answered or isinstance(error, Refused)
+                flaw = Flaw(Quality.BAD, reason(error))
+                for unread in visit.blocks[at:] if given_up else (block,):
+                    for column in unread.columns:
+                        values[column.point] = None
+                        flaws[column.point] = flaw
+                if given_up:
                     break
             else:
+                answered = True
                 decode_block(block, data, values, flaws)
         now_s = self._clock.now()
-        if error is None or isinstance(error, Refused):
+        if answered or error is None:
             if health.answered(now_s):
                 log.warning("device=%s answers again", device.name)
-            if isinstance(error, Refused):
+            if error is not None:
                 health.last_error = str(error)
         elif health.failed(str(error), now_s, visit.period_s, self._started_s):
             log.warning("device=%s lost: %s", device.name, error)
         self._sink(Snapshot(device.name, now_s, values, flaws))
 
-    async def write(self, device: Device, point: AnyPoint, value: float) -> None:
-        """Writes one point. The caller has checked that it may. Raises BusError, or ValueError when it cannot be put
-        in the device's bytes."""
-        assert not isinstance(point, RecordedPoint | BthomePoint)
+    async def _exchange(self, device: Device, procedure: Procedure[T], limits: Limits) -> T:
+        """Runs a procedure while nobody else uses the bus, and not sooner after the last one than the device can take."""
+        loop = asyncio.get_running_loop()
         async with self._alone:
-            await run(
-                self.link, self.codec.write(int(device.address), point.place, point.encode(value), _limits(device))
-            )
+            if limits.interval_s and (wait_s := self._free_at.get(device.name, 0.0) - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+            try:
+                return await run(self.link, procedure)
+            finally:
+                if limits.interval_s:
+                    self._free_at[device.name] = loop.time() + limits.interval_s
+
+    async def write(self, device: Device, point: AnyPoint, value: float) -> None:
+        """Writes one point. The caller has checked that it may. Raises BusError, ValueError when it cannot be put in the
+        device's bytes, ActionError for what is only ever observed."""
+        assert not isinstance(point, RecordedPoint | BthomePoint)
+        if device.profile.kind in OBSERVED_ONLY:
+            raise ActionError(f"{device.name}: a {device.profile.kind} is observed and never written to")
+        limits = _limits(device)
+        await self._exchange(
+            device, self.codec.write(int(device.address), point.place, point.encode(value), limits), limits
+        )
         self.health[device.name].answered(self._clock.now())
 
     async def read_point(self, device: Device, point: AnyPoint) -> float | None:
         """One point, now, past the plan. Raises BusError."""
         assert not isinstance(point, RecordedPoint | BthomePoint)
         limits = _limits(device)
-        size = point.size + (point.exponent_at or 0)
+        size = bytes_of(point)
         (span,) = self.codec.spans([(point.place, size)], limits)
-        async with self._alone:
-            data = await run(self.link, self.codec.read(int(device.address), span, limits))
+        data = await self._exchange(device, self.codec.read(int(device.address), span, limits), limits)
         start = span.offsets[point.place]
         return point.decoder()(data[start : start + size])
 
@@ -191,14 +216,18 @@ class HeardBus:
 
     async def run(self) -> None:
         """Listens until cancelled; an adapter that is not there is tried again with a growing pause."""
-        pause_s = 1.0
+        pause_s, lost = 1.0, False
         while True:
             try:
                 async for heard in self.ear.listen():
-                    pause_s = 1.0
+                    if lost:
+                        log.warning("bus=%s adapter is back", self.name)
+                    pause_s, lost = 1.0, False
                     self._hear(heard.sender, self._understood(heard))
             except LinkError as error:
-                log.warning("bus=%s adapter lost: %s", self.name, error)
+                if not lost:
+                    log.warning("bus=%s adapter lost: %s", self.name, error)
+                lost = True
                 for health in self.health.values():
                     health.last_error = str(error)
             await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.0))

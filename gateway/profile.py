@@ -28,6 +28,7 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
 FILE_NAME = r"[a-z0-9_]{1,40}/[a-z0-9_]{1,80}"
 PROTOCOLS = ("modbus", "dali", "bthome")
+LEAST_SCALE = 1e-12
 OBSERVED_ONLY = ("lift", "lift_door", "lift_drive")
 """Kinds of device that nothing may ever be written to."""
 
@@ -359,6 +360,9 @@ def _contradictions(profile: Profile) -> Sequence[str]:
             if (other := places.setdefault(key, point.name)) != point.name:
                 faults.append(f"points {other!r} and {point.name!r} are the same place of the device; keep one")
     for point in profile.point:
+        if abs(getattr(point, "scale", 1.0)) < LEAST_SCALE:
+            faults.append(f"point {point.name!r}.scale: expected a number of at least {LEAST_SCALE:g} in size")
+            return faults  # nothing can be decoded with it
         if point.write is not None and (fault := _unwritable(profile, point)):
             faults.append(f"point {point.name!r}.write: {fault}")
     points = {point.name: point for point in profile.point if not isinstance(point, RecordedPoint)}

@@ -332,7 +332,9 @@ def _sound_part(table: Mapping[str, Any], error: ValidationError) -> tuple[_File
     unknown keys and without the entries that have other faults. Also the kind and name of the entries left out."""
     sound = deepcopy(dict(table))
     faulty: dict[str, set[int]] = {}
-    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    # Unknown keys go first, while all is still in its place.
+    for fault in sorted(faults, key=lambda fault: fault["type"] != "extra_forbidden"):
         match fault["type"], key_of(fault["loc"]):
             case "extra_forbidden", [*way, last]:
                 found: Any = sound
@@ -480,18 +482,3 @@ def _unknown_point(point: str, devices: Mapping[str, Device]) -> str:
             f"{point!r}: device {device!r} has no point {name!r}; its profile has {', '.join(devices[device].points)}"
         )
     return ""
-
-
-def as_table(site: Site) -> list[dict[str, Any]]:
-    """Devices and points as rows, for people and pages."""
-    return [
-        {
-            "device": d.name,
-            "asset": d.asset,
-            "bus": d.bus,
-            "address": d.address,
-            "profile": d.profile_name,
-            "every_s": d.every_s,
-        }
-        for d in site.devices.values()
-    ]

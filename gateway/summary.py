@@ -73,15 +73,19 @@ class _Running:
             self.max = value
 
     def done(self) -> Aggregate:
-        mean = self.total / self.n if self.n else None
+        if self.min is None or self.max is None:
+            return Aggregate(self.n, self.bad, None, None, None, None)
+        # Rounding of the sum must not carry the mean past the extremes, nor an overflow into JSON.
+        mean = min(max(self.total / self.n, self.min), self.max)
         return Aggregate(self.n, self.bad, mean, self.min, self.max, self.last)
 
 
 class Summariser:
     """Turns one device's snapshots, in order of time, into summaries.
 
-    A snapshot that is older than the running period (a clock that jumped back) is counted in it all the same: a value
-    is better in the wrong quarter of an hour than lost.
+    A snapshot that is a little older than the running period (a clock that was set) is counted in it all the same: a
+    value is better in the wrong quarter of an hour than lost. A clock that jumps back by more than a period ends it, or
+    there would be no summary until that time comes again.
     """
 
     def __init__(self, device: str, period_s: float = PERIOD_S) -> None:
@@ -92,6 +96,8 @@ class Summariser:
     def add(self, snapshot: Snapshot) -> Iterator[Summary]:
         """Takes a snapshot in; gives the summary of the period that it ends, if it ends one."""
         start_s = snapshot.time_s // self.period_s * self.period_s
+        if self.start_s is not None and start_s < self.start_s - self.period_s:
+            yield self._done(self.start_s)
         yield from self.close(start_s)
         if self.start_s is None:
             self.start_s = start_s
@@ -105,7 +111,9 @@ class Summariser:
     def close(self, now_s: float) -> Iterator[Summary]:
         """The running period's summary, if that period is over at `now_s`."""
         if self.start_s is not None and now_s >= self.start_s + self.period_s:
-            points = {name: running.done() for name, running in self._points.items()}
-            yield Summary(self.device, self.start_s, self.period_s, points)
-            self.start_s = None
-            self._points = {}
+            yield self._done(self.start_s)
+
+    def _done(self, start_s: float) -> Summary:
+        points = {name: running.done() for name, running in self._points.items()}
+        self.start_s, self._points = None, {}
+        return Summary(self.device, start_s, self.period_s, points)

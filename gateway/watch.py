@@ -77,8 +77,7 @@ class Watch:
         zone: tzinfo = UTC,
     ) -> None:
         """units: of every point among the inputs. period_s: of the summaries that will come. zone: whose days people live
-        by. Raises ModelError for a
-        window that there is not, ValueError for inputs that it cannot use."""
+        by. Raises ModelError for a window that there is not, ValueError for inputs that it cannot use."""
         self.name, self.model, self.units = entry.name, model, units
         self.window = window_of(model.card.window, entry, zone)
         _try_out(window_of(model.card.window, entry, zone), entry, units, period_s)

@@ -75,5 +75,5 @@ class Cut:
             while data := await reader.read(_CHUNK):
                 writer.write(data)
                 await writer.drain()
-        except ConnectionError:
+        except OSError:
             return

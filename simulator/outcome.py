@@ -37,7 +37,8 @@ class Night:
 
 
 def matched(scenario: Scenario, alerts: Sequence[Alert], until_s: float) -> tuple[dict[str, Event], list[Event]]:
-    """Which alert (by id) is which event, each event at most once; and the events that were due and not found."""
+    """Which alert (by id) is which event, each event at most once; and the events that were due and not found: all is due
+    when the night is over."""
     found: dict[str, Event] = {}
     missed: list[Event] = []
     for event in scenario.events:
@@ -49,7 +50,7 @@ def matched(scenario: Scenario, alerts: Sequence[Alert], until_s: float) -> tupl
                 found[alert.id] = event
                 break
         else:
-            if event.due_s <= until_s:
+            if min(event.due_s, scenario.end_s) <= until_s:
                 missed.append(event)
     return found, missed
 
@@ -128,6 +129,8 @@ def shortcomings(report: Mapping[str, Any], scenario: Scenario) -> list[str]:
         said.append("aucune action confirmée pendant la coupure")
     if scenario.of("kill") and not report["kills"]:
         said.append("la passerelle n'a pas été tuée : la nuit a été trop courte")
+    if not report["protocols"]:
+        said.append("la passerelle n'a jamais dit son état : rien n'est su des protocoles")
     said += [f"aucune lecture par {name}" for name, did in report["protocols"].items() if not did["readings"]]
     return said
 

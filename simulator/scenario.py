@@ -15,6 +15,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gateway.alert import AlertKind
+from gateway.profile import sentences
+
 FOLDER = Path(__file__).parent / "scenarios"
 HOUR_S = 3600.0
 
@@ -26,21 +29,20 @@ class ScenarioError(Exception):
 
 
 class _Closed(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class EventEntry(_Closed):
     """Something that happens. at_h: hours after the start, drawn between the two; may be before it (a fault that has been
     growing). severity: drawn likewise, in the fault's own terms (burst: m3/h). for_h: how long a cut lasts, or a drift
-    takes. expect: the kind of alert that must come, from `earliest_h` (the start of the night where it is not said) to
-    `within_h` hours after the event."""
+    takes. expect: the kind of alert that must come within `within_h` hours after the event, and before the night ends."""
 
     kind: EventKind
     at_h: tuple[float, float]
     severity: tuple[float, float] = (1.0, 1.0)
     for_h: float = Field(default=0.0, ge=0)
     steepness: float = Field(default=0.0, ge=0)
-    expect: str = ""
+    expect: AlertKind | Literal[""] = ""
     within_h: float = Field(default=24.0, gt=0)
 
     @model_validator(mode="after")
@@ -52,7 +54,7 @@ class EventEntry(_Closed):
 
 
 class ScenarioEntry(_Closed):
-    """A scenario file. period_s: of polling the quick devices, in simulated time."""
+    """A scenario file. history_days: told to the gateway before the start."""
 
     name: str
     title: str
@@ -114,15 +116,20 @@ SUBJECTS: dict[EventKind, tuple[str, ...]] = {
 
 def load_scenario(name: str, seed: int) -> Scenario:
     """The scenario `name`, drawn with `seed`. Raises ScenarioError."""
-    path = FOLDER / f"{name}.toml"
+    known = sorted(file.stem for file in FOLDER.glob("*.toml"))
+    if name not in known:
+        raise ScenarioError(f"scenario {name!r}: expected one of {', '.join(known)}")
+    return draw(parse_scenario((FOLDER / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml"), seed)
+
+
+def parse_scenario(text: str, file: str) -> ScenarioEntry:
+    """A scenario from its text. Raises ScenarioError with all its faults."""
     try:
-        entry = ScenarioEntry.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except OSError:
-        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.toml")))
-        raise ScenarioError(f"scenario {name!r}: expected one of {known}") from None
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise ScenarioError(f"{path.name}: {error}") from None
-    return draw(entry, seed)
+        return ScenarioEntry.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{file}: not TOML: {error}") from None
+    except ValidationError as error:
+        raise ScenarioError("\n".join(sentences(error, file))) from None
 
 
 def draw(entry: ScenarioEntry, seed: int) -> Scenario:

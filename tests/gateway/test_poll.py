@@ -1,0 +1,414 @@
+"""Polling: a device that fails costs the others next to nothing, says why, and comes back; a write waits its turn.
+
+The devices are simulated Modbus servers (answers made by pymodbus) on real loopback sockets; the hours are virtual.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.clock import LoopClock
+from gateway.codec import Broadcast
+from gateway.codec.bthome import PART, Bthome
+from gateway.codec.modbus import Tcp
+from gateway.errors import ActionError, LinkError, NoAnswer, Refused
+from gateway.link import Traffic
+from gateway.link.tcp import TcpLink
+from gateway.plan import plan_ears, plan_visits
+from gateway.poll import Health, HeardBus, PolledBus, reason
+from gateway.profile import Profile, load_profile, parse_profile
+from gateway.reading import Quality, Snapshot
+from gateway.site import Device as SiteDevice
+from simulator.modbus import Device, Table, TcpFault, TcpServer
+
+pytestmark = pytest.mark.virtual_time
+PROFILES = Path(__file__).resolve().parents[2] / "device_profiles"
+
+# Three blocks: 0 to 3, 100, 200 (the holes between are too wide to read through).
+PROFILE = """
+maker = "Essai"
+model = "E-1"
+kind = "{kind}"
+protocol = "modbus"
+source = "invented for a test"
+evidence = "own"
+[modbus]
+patience_ms = 300
+interval_ms = {interval}
+[[example]]
+source = "worked out by hand"
+point = "a"
+raw = "00 07"
+value = 7
+"""
+POINT = """
+[[point]]
+name = "{name}"
+unit = "1"
+personal = "no"
+register = "holding"
+address = {address}
+type = "u16"
+range = [0, 1000]
+write = {{ min = 0, max = 1000 }}
+"""
+PLACES = {"a": 0, "b": 3, "c": 100, "d": 200}
+
+
+def profile_of(kind: str = "pump", interval: int = 0) -> Profile:
+    points = "".join(POINT.format(name=name, address=address) for name, address in PLACES.items())
+    return parse_profile(PROFILE.format(kind=kind, interval=interval) + points, "essai")
+
+
+def site_device(number: int, every_s: float = 10.0, profile: Profile | None = None) -> SiteDevice:
+    profile = profile or profile_of()
+    points = {point.name: point for point in profile.point}
+    return SiteDevice(f"d{number}", "essai", profile, "bus", number, "", every_s, points)
+
+
+def table(**values: int) -> Table:
+    """Registers of a device; those of PLACES, and what lies between a and b."""
+    cells = {1: 0, 2: 0} | {address: values.get(name, 1) for name, address in PLACES.items()}
+    return Table({"holding": {address: cell for address, cell in cells.items() if cell >= 0}})
+
+
+class Played:
+    """A bus that is being polled, and what it said."""
+
+    def __init__(self, bus: PolledBus, server: TcpServer, snapshots: list[Snapshot]) -> None:
+        self.bus, self.server, self.snapshots = bus, server, snapshots
+
+    def of(self, device: str) -> list[Snapshot]:
+        return [snapshot for snapshot in self.snapshots if snapshot.device == device]
+
+
+@asynccontextmanager
+async def polled(
+    devices: Sequence[SiteDevice], units: Mapping[int, Table], *, silent_absent: bool = True, run: bool = True
+) -> AsyncIterator[Played]:
+    served = [Device(number, registers, turnaround_s=0.0) for number, registers in units.items()]
+    async with TcpServer("127.0.0.1", 0, served, silent_absent=silent_absent) as server:
+        link, codec, snapshots = TcpLink("127.0.0.1", server.port), Tcp(), list[Snapshot]()
+        visits = plan_visits(devices, codec)
+        bus = PolledBus("bus", link, codec, visits, LoopClock(0.0), snapshots.append)
+        task = asyncio.create_task(bus.run()) if run else None
+        try:
+            yield Played(bus, server, snapshots)
+        finally:
+            if task is not None:
+                assert not task.done(), task
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            await link.close()
+
+
+async def test_every_device_is_read_at_its_period() -> None:
+    devices = [site_device(1, 10.0), site_device(2, 60.0)]
+    async with polled(devices, {1: table(a=5, d=9), 2: table()}) as played:
+        await asyncio.sleep(601)
+    assert len(played.of("d1")) == 61
+    assert len(played.of("d2")) == 11
+    assert played.of("d1")[0].values == {"a": 5.0, "b": 1.0, "c": 1.0, "d": 9.0}
+    assert played.of("d1")[0].flaws == {}
+    times = [snapshot.time_s for snapshot in played.of("d1")]
+    assert all(abs(time_s - 10 * at) < 0.5 for at, time_s in enumerate(times)), "on its own grid, without drift"
+
+
+async def test_a_value_that_no_sensor_can_give_is_bad_and_says_why() -> None:
+    async with polled([site_device(1)], {1: table(a=5000)}) as played:
+        await asyncio.sleep(1)
+    (snapshot,) = played.snapshots
+    assert snapshot.values["a"] is None
+    assert snapshot.flaws["a"].quality is Quality.BAD
+    assert "hors de la plage du capteur, 0 à 1000" in snapshot.flaws["a"].reason
+    assert set(snapshot.flaws) == {"a"}
+
+
+async def test_a_block_that_is_refused_does_not_stop_the_others() -> None:
+    async with polled([site_device(1)], {1: table(c=-1, a=7)}) as played:
+        await asyncio.sleep(1)
+    (snapshot,) = played.snapshots
+    assert snapshot.values == {"a": 7.0, "b": 1.0, "c": None, "d": 1.0}
+    assert "illegal data address" in snapshot.flaws["c"].reason
+    health = played.bus.health["d1"]
+    assert (health.answers, health.failures_in_a_row) == (1, 0)
+    assert "illegal data address" in health.last_error
+
+
+async def test_one_garbled_block_does_not_cost_the_others() -> None:
+    async with polled([site_device(1)], {1: table()}) as played:
+        played.server.faults.add(TcpFault("foreign"))
+        await asyncio.sleep(1)
+    (snapshot,) = played.snapshots
+    assert snapshot.values == {"a": None, "b": None, "c": 1.0, "d": 1.0}
+    assert "réponse brouillée" in snapshot.flaws["a"].reason
+    assert played.bus.health["d1"].failures_in_a_row == 0
+
+
+async def test_a_dead_device_is_lost_on_time_and_count_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    async with polled([site_device(1), site_device(2)], {1: table()}) as played:
+        await asyncio.sleep(15)
+        assert played.bus.health["d2"].lost_since_s is None, "twice is not often enough"
+        await asyncio.sleep(10)
+        health = played.bus.health["d2"]
+        assert health.lost_since_s is not None
+        assert health.lost_since_s < 5, "since it was last heard, or since the start"
+        await asyncio.sleep(3600)
+    assert all(value is None for snapshot in played.of("d2") for value in snapshot.values.values())
+    assert "aucune réponse" in played.of("d2")[-1].flaws["d"].reason
+    assert [record.getMessage()[:15] for record in caplog.records if "d2" in record.getMessage()] == ["device=d2 lost:"]
+    assert len(played.of("d1")) >= 360
+
+
+async def test_a_device_that_fails_quickly_is_not_lost_before_its_time() -> None:
+    health = Health()
+    health.answered(0.0)
+    assert [health.failed("x", float(at), 10.0, 0.0) for at in range(1, 25)].index(True) == 19, "two periods of silence"
+
+
+@pytest.mark.parametrize("every_s", [1.0, 10.0, 60.0])
+async def test_a_dead_device_on_a_bus_of_ten_costs_less_than_two_percent(every_s: float) -> None:
+    devices = [site_device(number, every_s) for number in range(1, 11)]
+    async with polled(devices, {number: table() for number in range(1, 10)}) as played:
+        await asyncio.sleep(60 * every_s)  # until the pauses have grown
+        health = played.bus.health
+        asked, everything = health["d10"].requests, sum(one.requests for one in health.values())
+        served = len(played.of("d1"))
+        seconds = max(600, 120 * every_s)
+        await asyncio.sleep(seconds)
+    probes = health["d10"].requests - asked
+    assert probes > 0
+    assert probes * 0.5 < 0.02 * seconds, "half a second each: patience, and the way there and back"
+    assert probes < 0.02 * (sum(one.requests for one in health.values()) - everything)
+    assert len(played.of("d1")) - served >= 0.98 * seconds / every_s
+
+
+async def test_a_lost_device_that_comes_back_is_read_at_its_period_again(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    async with polled([site_device(1), site_device(2)], {1: table()}) as played:
+        await asyncio.sleep(3600)
+        played.server.units[2] = Device(2, table(a=3), turnaround_s=0.0)
+        await asyncio.sleep(200)
+        health = played.bus.health["d2"]
+        assert (health.lost_since_s, health.failures_in_a_row, health.last_error) == (None, 0, "")
+        count = len(played.of("d2"))
+        await asyncio.sleep(100)
+        assert len(played.of("d2")) in (count + 10, count + 11)
+    assert played.of("d2")[-1].values["a"] == 3.0
+    assert sum("answers again" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_when_all_are_lost_there_is_nobody_to_spare_and_each_is_tried_at_its_period() -> None:
+    async with polled([site_device(1), site_device(2)], {}) as played:
+        await asyncio.sleep(3600)
+        played.server.units[1] = Device(1, table(), turnaround_s=0.0)
+        await asyncio.sleep(11)
+        assert played.bus.health["d1"].lost_since_s is None
+        assert played.bus.health["d2"].lost_since_s is not None
+
+
+async def test_a_gateway_that_says_its_device_is_silent_is_silence_not_an_answer() -> None:
+    async with polled([site_device(1), site_device(2)], {1: table()}, silent_absent=False) as played:
+        await asyncio.sleep(60)
+    health = played.bus.health["d2"]
+    assert (health.answers, health.last_answer_s) == (0, None)
+    assert health.lost_since_s is not None
+    assert "aucune réponse" in played.of("d2")[0].flaws["a"].reason
+    assert "exception 11" in health.last_error
+
+
+async def test_a_port_that_nobody_listens_on_is_a_fault_of_the_device() -> None:
+    async with TcpServer("127.0.0.1", 0, []) as server:
+        port = server.port
+    snapshots: list[Snapshot] = []
+    link, codec = TcpLink("127.0.0.1", port), Tcp()
+    bus = PolledBus("bus", link, codec, plan_visits([site_device(1)], codec), LoopClock(0.0), snapshots.append)
+    polling = asyncio.create_task(bus.run())
+    await asyncio.sleep(100)
+    assert not polling.done()
+    polling.cancel()
+    await asyncio.gather(polling, return_exceptions=True)
+    assert len(snapshots) == 10, "the only one on its bus: tried at its period"
+    assert "port indisponible" in snapshots[0].flaws["a"].reason
+    assert "cannot connect" in bus.health["d1"].last_error
+
+
+# Writes and single reads
+
+
+async def test_a_write_is_taken_and_can_be_read_back() -> None:
+    device = site_device(1)
+    async with polled([device], {1: table()}) as played:
+        await played.bus.write(device, device.points["c"], 42.0)
+        assert await played.bus.read_point(device, device.points["c"]) == 42.0
+
+
+async def test_a_write_waits_for_the_procedure_under_way_and_no_more() -> None:
+    devices = [site_device(number) for number in range(1, 6)]
+    async with polled(devices, {1: table()}, run=False) as played:
+        # Four dead devices: a round takes 4 x 3 requests of half a second each.
+        async def round_() -> None:
+            for visit in played.bus.visits[1:]:
+                await played.bus.visit(visit)
+
+        polling = asyncio.create_task(round_())
+        await asyncio.sleep(0.1)
+        began = asyncio.get_running_loop().time()
+        await played.bus.write(devices[0], devices[0].points["a"], 5.0)
+        assert 0.3 < asyncio.get_running_loop().time() - began <= 0.5
+        assert not polling.done()
+        await polling
+
+
+async def test_a_write_that_the_device_refuses_is_raised() -> None:
+    device = site_device(1)
+    async with polled([device], {1: table(c=-1)}) as played:
+        with pytest.raises(Refused):
+            await played.bus.write(device, device.points["c"], 1.0)
+        with pytest.raises(ValueError, match="does not fit"):
+            await played.bus.write(device, device.points["a"], 70000.0)
+
+
+async def test_a_cancelled_write_leaves_the_bus_usable() -> None:
+    devices = [site_device(1), site_device(2)]
+    async with polled(devices, {1: table()}, run=False) as played:
+        write = asyncio.create_task(played.bus.write(devices[1], devices[1].points["a"], 1.0))
+        await asyncio.sleep(0.1)
+        write.cancel()
+        await asyncio.gather(write, return_exceptions=True)
+        assert await played.bus.read_point(devices[0], devices[0].points["a"]) == 1.0
+
+
+async def test_nothing_is_written_to_a_lift() -> None:
+    lift = load_profile(PROFILES, "lift/gros_sdk500")
+    device = SiteDevice("porte", "lift", lift, "bus", 1, "", 60.0, {point.name: point for point in lift.point})
+    async with polled([device], {1: table()}, run=False) as played:
+        with pytest.raises(ActionError, match="observed"):
+            await played.bus.write(device, device.points["door_current"], 1.0)
+        assert played.server.requests == 0
+
+
+async def test_a_slow_device_is_given_its_pause_between_requests() -> None:
+    device = site_device(1, 10.0, profile_of(interval=250))
+    async with polled([device], {1: table()}, run=False) as played:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await played.bus.visit(played.bus.visits[0])
+        assert 0.5 <= loop.time() - began < 0.6, "three requests, two pauses"
+
+
+# What people are told
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoAnswer("x"), "aucune réponse : vérifier"),
+        (LinkError("/dev/x: gone"), "port indisponible (/dev/x: gone)"),
+        (Refused("no", 2), "l'appareil refuse (no)"),
+    ],
+    ids=["silence", "port", "refusal"],
+)
+async def test_a_reason_says_what_to_do(error: NoAnswer | LinkError | Refused, said: str) -> None:
+    assert reason(error).startswith(said)
+
+
+# A bus whose devices speak unasked
+
+Say = Broadcast | LinkError
+
+
+class Air:
+    """A simulated adapter: what it hears, with the pauses in between; an error where the adapter is gone."""
+
+    def __init__(self, says: Sequence[tuple[float, Say]]) -> None:
+        self.traffic, self._says, self.listened = Traffic(), list(says), 0
+
+    async def listen(self) -> AsyncIterator[Broadcast]:
+        self.listened += 1
+        while self._says:
+            pause_s, said = self._says.pop(0)
+            await asyncio.sleep(pause_s)
+            if isinstance(said, LinkError):
+                raise said
+            yield said
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        pass
+
+
+def said(mm: int, sender: str = "A4:C1:38:00:00:01", packet: int | None = None) -> Broadcast:
+    head = b"" if packet is None else bytes((0x00, packet))
+    return Broadcast(sender, {PART: b"\x40" + head + b"\x40" + mm.to_bytes(2, "little")}, -60)
+
+
+async def heard(says: Sequence[tuple[float, Say]], seconds: float) -> tuple[HeardBus, list[Snapshot], Air]:
+    profile = load_profile(PROFILES, "waste/bthome_bin")
+    points = {point.name: point for point in profile.point}
+    device = SiteDevice("bac", "waste", profile, "radio", "A4:C1:38:00:00:01", "", 900.0, points)
+    snapshots: list[Snapshot] = []
+    air = Air(says)
+    bus = HeardBus("radio", air, plan_ears([device], Bthome()), LoopClock(0.0), snapshots.append)
+    listening = asyncio.create_task(bus.run())
+    await asyncio.sleep(seconds)
+    assert not listening.done()
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    return bus, snapshots, air
+
+
+async def test_what_a_bin_says_becomes_a_snapshot() -> None:
+    bus, snapshots, _ = await heard([(1.0, said(700))], 5)
+    assert [(snapshot.device, snapshot.values) for snapshot in snapshots] == [("bac", {"distance": 700.0})]
+    assert bus.health["bac"].last_answer_s == pytest.approx(1.0)
+
+
+async def test_a_radio_that_repeats_itself_is_taken_at_its_period() -> None:
+    bus, snapshots, _ = await heard([(0.5, said(700)) for _ in range(3600)], 1801)
+    assert [snapshot.time_s for snapshot in snapshots] == [0.5, 450.5, 900.5, 1350.5], "half its period"
+    assert bus.health["bac"].answers == 3600
+
+
+async def test_a_change_is_taken_at_once() -> None:
+    _, snapshots, _ = await heard([(1.0, said(700)), (1.0, said(700)), (1.0, said(650))], 5)
+    assert [snapshot.values["distance"] for snapshot in snapshots] == [700.0, 650.0]
+
+
+async def test_strangers_are_counted_and_not_believed() -> None:
+    bus, snapshots, _ = await heard([(1.0, said(700, "00:11:22:33:44:55"))], 5)
+    assert (bus.strangers, snapshots) == (1, [])
+
+
+async def test_a_broken_broadcast_is_told_and_does_not_end_listening() -> None:
+    broken = Broadcast("A4:C1:38:00:00:01", {PART: b"\x40\x40\x01"})
+    bus, snapshots, _ = await heard([(1.0, broken)], 2)
+    assert snapshots == []
+    assert bus.health["bac"].last_error
+    bus, snapshots, _ = await heard([(1.0, broken), (1.0, said(500))], 5)
+    assert len(snapshots) == 1
+    assert bus.health["bac"].last_error == ""
+
+
+async def test_a_distance_out_of_range_is_bad() -> None:
+    _, snapshots, _ = await heard([(1.0, said(5))], 5)
+    assert snapshots[0].values["distance"] is None
+    assert "hors de la plage" in snapshots[0].flaws["distance"].reason
+
+
+async def test_an_adapter_that_is_gone_is_tried_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    gone: list[tuple[float, Say]] = [(0.0, LinkError("hci0: no such adapter"))] * 20
+    bus, snapshots, air = await heard([*gone, (1.0, said(700))], 3600)
+    assert len(snapshots) == 1
+    assert air.listened == 21
+    told = [record.getMessage() for record in caplog.records if "radio" in record.getMessage()]
+    assert told == ["bus=radio adapter lost: hci0: no such adapter", "bus=radio adapter is back"]
+    assert bus.health["bac"].last_error == ""
