@@ -22,7 +22,7 @@ from gateway.codec import HeardCodec, PolledCodec
 from gateway.codec.bthome import Bthome
 from gateway.codec.dali import Sci
 from gateway.codec.modbus import Rtu, Tcp
-from gateway.errors import ActionError, ModelError, SiteError, collecting
+from gateway.errors import ActionError, ModelError, SiteError, StoreError, collecting
 from gateway.inference import Model, load_model
 from gateway.judge import Judge
 from gateway.lighting import Schedule, Slot, arc_power_level
@@ -222,7 +222,10 @@ class Gateway:
                 _log_alert(alert)
             states = {f"watch/{name}": state for name, state in outcome.states.items()}
             if states or outcome.alerts:
-                await self.store.decide(states, outcome.alerts)
+                try:
+                    await self.store.decide(states, outcome.alerts)
+                except StoreError as error:
+                    log.error("decided, but not on disk yet: %s", error)  # it stays in the store's queue
             if now_s - status_s >= STATUS_EVERY_S:
                 status_s = now_s
                 self.store.put(Kind.STATUS, now_s, self.status())
@@ -245,12 +248,19 @@ class Gateway:
             "devices": {state.device.name: state.words for state in self.live.states()},
         }
 
+    def _went_astray(self, point: str, value: float, since_s: float) -> bool:
+        """Whether a device was seen elsewhere since then: it lost its supply, or somebody else moved it."""
+        device, name = split_point(point)
+        seen = self.live.latest[device].get(name)
+        return seen is not None and seen.time_s > since_s and seen.value is not None and seen.value != value
+
     async def _light(self, street: LightingEntry) -> None:
         """Keeps a street at the level of its schedule, network or not; tries again what a lamp did not take."""
         gateway = self.site.gateway
         slots = [Slot(slot.at, slot.level) for slot in street.slots]
         schedule = Schedule(slots, gateway.latitude, gateway.longitude, self.site.zone)
         given: dict[str, float] = {}
+        since_s = 0.0
         while True:
             now_s = self.clock.now()
             percent = schedule.level_percent(now_s)
@@ -258,7 +268,7 @@ class Gateway:
                 device, name = split_point(lamp)
                 unit = self.site.devices[device].points[name].unit
                 value = percent if unit == "%" else float(arc_power_level(percent))
-                if given.get(lamp) == value:
+                if given.get(lamp) == value and not self._went_astray(lamp, value, since_s):
                     continue
                 action = Action(lamp, value, f"horaire de {street.name} : {percent:g} %")
                 try:
@@ -266,6 +276,7 @@ class Gateway:
                         given[lamp] = value
                 except ActionError as error:
                     log.error("lighting=%s %s", street.name, error)
+            since_s = self.clock.now()
             change = schedule.next_change(now_s)
             wait_s = 600.0 if change is None else min(600.0, max(1.0, change.time_s - self.clock.now()))
             await self.clock.sleep(wait_s)

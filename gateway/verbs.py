@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import fcntl
 import json
 import logging
+import os
 import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 from gateway.alert import iso
 from gateway.app import Gateway, budgets, home, read_site
-from gateway.clock import Clock, parse_clock
-from gateway.errors import SiteError
+from gateway.clock import Clock, SystemClock, parse_clock
+from gateway.errors import SiteError, collecting
 from gateway.language import say
 from gateway.replay import replay as replayed
 from gateway.replay import write_alerts
-from gateway.site import Site, load_site
+from gateway.site import Serial, Site, load_site
 from gateway.store import Store
 from gateway.watch import Watch
 
@@ -36,15 +39,34 @@ def run(argv: list[str]) -> int:
         metavar="HOST:PORT",
         help="page locale, vide = aucune / local page, empty = none",
     )
-    parser.add_argument("--clock", default="", metavar="START,ANCHOR,SPEED", help=argparse.SUPPRESS)
+    parser.add_argument("--clock", type=parse_clock, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--progress", type=Path, default=None, help=argparse.SUPPRESS)
     parser.add_argument("-v", "--verbose", action="store_true")
     options = parser.parse_args(argv)
     level = logging.INFO if options.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     site, watches = read_site(options.site)
+    with collecting(SiteError) as faults:
+        faults += [f"{options.site.name}: {fault}" for fault in taken_ports(site)]
     page = bound_socket(options.page) if options.page else None
-    return asyncio.run(_run(site, watches, parse_clock(options.clock), page, options.progress))
+    return asyncio.run(_run(site, watches, options.clock or SystemClock(), page, options.progress))
+
+
+def taken_ports(site: Site) -> Iterator[str]:
+    """The serial ports that another program holds. One that is not there is a fault of the field, not of the start."""
+    for name, bus in site.buses.items():
+        if not isinstance(bus, Serial):
+            continue
+        try:
+            port = os.open(bus.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(port, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield f"bus {name!r}.port: {bus.port} is in use by another program; end it, or give the bus another port"
+        finally:
+            os.close(port)
 
 
 def replay(argv: list[str]) -> int:

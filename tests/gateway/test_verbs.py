@@ -6,6 +6,7 @@ Run in this process through `main`, and as a real process where its end matters.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import hashlib
 import os
 import signal
@@ -249,6 +250,28 @@ def test_an_upstream_file_that_is_missing_is_refused(tmp_path: Path, capsys: pyt
     text = SOUND + '[upstream]\nurl = "mqtts://broker.example.org"\nca = "/nowhere/ca.pem"\n'
     assert main(["run", str(written(tmp_path, text)), "--page", ""]) == USAGE
     assert "ca, certificate, key: expected PEM files" in capsys.readouterr().err
+
+
+async def test_a_serial_port_that_another_program_holds_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Line(19200) as line:
+        held = os.open(line.port, os.O_RDWR | os.O_NOCTTY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        try:
+            site = GATEWAY + BUS.format(
+                name="ligne", protocol="modbus-rtu", where=f'port = "{line.port}"\nline = "19200 8E1"'
+            )
+            site += DEVICE.format(name="p", profile="water/keller_x_line", bus="ligne", address=1)
+            path = tmp_path / "site.toml"
+            path.write_text(site)
+            assert await asyncio.to_thread(main, ["run", str(path), "--page", ""]) == USAGE
+        finally:
+            os.close(held)
+    said = capsys.readouterr().err
+    assert "site.toml: bus 'ligne'.port: /dev/" in said
+    assert "in use by another program; end it" in said
+    assert not (tmp_path / "data").exists()
 
 
 async def test_a_store_that_another_process_holds_is_refused(tmp_path: Path) -> None:
