@@ -169,12 +169,7 @@ def _value(row: Sequence[str], units: dict[str, str], repairs: Repairs) -> float
 def _rows(path: Path, faults: list[str]) -> Iterator[tuple[int, list[str]]]:
     """The lines after the header, each with its number; `.gz` is unpacked on the way."""
     try:
-        opened = (
-            gzip.open(path, "rt", encoding="utf-8", newline="")
-            if path.suffix == ".gz"
-            else path.open(encoding="utf-8", newline="")
-        )
-        with opened as text:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="") as text:
             reader = csv.reader(text)
             header = [cell.strip() for cell in next(reader, [])]
             if header not in HEADERS:

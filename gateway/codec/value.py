@@ -14,7 +14,23 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Type = Literal[
-    "u8", "i8", "u16", "i16", "u24", "i24", "u32", "i32", "u48", "u64", "i64", "f32", "f64", "bcd8", "bcd16", "bcd32", "bit"
+    "u8",
+    "i8",
+    "u16",
+    "i16",
+    "u24",
+    "i24",
+    "u32",
+    "i32",
+    "u48",
+    "u64",
+    "i64",
+    "f32",
+    "f64",
+    "bcd8",
+    "bcd16",
+    "bcd32",
+    "bit",
 ]
 """`bit`: one bit of a register or byte, 0 or 1; the rest by kind and number of bits."""
 

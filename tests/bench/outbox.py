@@ -37,7 +37,8 @@ async def _run(folder: Path) -> dict[str, Any]:
             store.put("summary", now_s + number, body)
             if number % 100 == 99:
                 await asyncio.sleep(0)
-                while len(store._queue) > 200:  # groups as small as in operation, not what a long queue would make of them
+                # Groups as small as in operation, not what a long queue would make of them.
+                while len(store._queue) > 200:
                     store.arrived.clear()
                     await store.arrived.wait()
         await store.flush()

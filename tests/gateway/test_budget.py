@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from gateway.app import budgets, home, read_site
 from gateway.budget import line_times
 from gateway.errors import SiteError
