@@ -48,6 +48,12 @@ case "${1:-demo}" in
     test)
         shift
         install requirements-dev.lock
+        # Types of the boards' own modules; beside the environment, because they would hide Python's.
+        for board in esp32 rp2; do
+            stubs=firmware/.stubs-$board
+            [ -f "$stubs/machine.pyi" ] || .venv/bin/python -m pip --quiet install \
+                --disable-pip-version-check --require-hashes --no-deps --target "$stubs" -r "tests/firmware/stubs-$board.lock" >&2
+        done
         PATH="$root/.venv/bin:$PATH" exec sh tests/run.sh "$@"
         ;;
     *)

