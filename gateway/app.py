@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 HISTORY_S = 50 * 86400.0
 """How much of the store's past the windows are filled with at start."""
+REMEMBERED_AT_ONCE = 500
+"""Summaries that go into the windows before the rest of the gateway has a turn: some milliseconds."""
 SETTLE_S = 5.0
 """Site time that answers may take after a period's end before it is closed."""
 STATUS_EVERY_S = 3600.0
@@ -161,7 +163,7 @@ class Gateway:
 
     async def run(self) -> None:
         """Runs until `stop` is set or cancelled; then gives the outbox a short while to empty, and the ports back."""
-        await self._recall()
+        self._restore()
         try:
             async with asyncio.TaskGroup() as tasks:
                 field = [tasks.create_task(bus.run(), name=f"bus {name}") for name, bus in self.buses.items()]
@@ -193,22 +195,29 @@ class Gateway:
         except TimeoutError:
             log.warning("uplink: %d records are left for the next start", self.uplink.outbox.pending_rows())
 
-    async def _recall(self) -> None:
+    def _restore(self) -> None:
+        """What was remembered over the last end, however it came."""
+        names = self.judge.watches
+        states = {name: state for name in names if (state := self.store.state(f"watch/{name}")) is not None}
+        self.judge.restore(states, self.store.open_alerts())
+
+    async def _remember(self) -> None:
+        """Fills the windows from the store, a little at a time: devices are being read meanwhile."""
         now_s = self.clock.now()
-        watched = {
-            point.split("/")[0]
-            for entry in self.site.watches.values()
-            for points in entry.inputs.values()
-            for point in points
-        }
-        history = self.store.summaries(watched, now_s - HISTORY_S, now_s) if watched else []
-        states = {
-            name: state for name in self.judge.watches if (state := self.store.state(f"watch/{name}")) is not None
-        }
-        self.judge.recall(history, states, self.store.open_alerts())
+        entries = self.site.watches.values()
+        watched = {point.split("/")[0] for entry in entries for points in entry.inputs.values() for point in points}
+        history: list[Summary] = []
+        for device in sorted(watched):
+            history += self.store.summaries(device, now_s - HISTORY_S, now_s)
+            await asyncio.sleep(0)
+        history.sort(key=lambda summary: summary.start_s)
+        for at in range(0, len(history), REMEMBERED_AT_ONCE):
+            self.judge.remember(history[at : at + REMEMBERED_AT_ONCE])
+            await asyncio.sleep(0)
 
     async def _tick(self) -> None:
         """Ends periods, judges, and has what came of it on disk before it goes on."""
+        await self._remember()
         period_s = self.site.period_s
         status_s = 0.0
         while True:

@@ -33,13 +33,11 @@ class Judge:
     def __init__(self, site: Site, watches: Sequence[Watch]) -> None:
         self.watches = {watch.name: watch for watch in watches}
         self._summarisers = {name: Summariser(name, site.period_s) for name in site.devices}
+        self._done: list[Summary] = []
         self._silence = {name: _Silence(name, device.every_s, site.period_s) for name, device in site.devices.items()}
 
-    def recall(self, history: Iterable[Summary], states: Mapping[str, Any], open_alerts: Iterable[Alert]) -> None:
-        """Fills the windows from stored summaries, in order of time, and puts back what was remembered."""
-        for summary in history:
-            for watch in self.watches.values():
-                watch.add(summary)
+    def restore(self, states: Mapping[str, Any], open_alerts: Iterable[Alert]) -> None:
+        """Puts back what was remembered, before anything else is told."""
         for name, watch in self.watches.items():
             if name in states:
                 watch.restore(states[name])
@@ -47,21 +45,27 @@ class Judge:
             if (silence := self._silence.get(alert.subject)) is not None and alert.model == "no_data":
                 silence.open, silence.good_s = alert, alert.onset_s
 
+    def remember(self, history: Iterable[Summary]) -> None:
+        """Fills the windows from stored summaries, in order of time; before the first tick, while snapshots may come."""
+        for summary in history:
+            self._distribute(summary)
+
     def take(self, snapshot: Snapshot) -> list[Summary]:
-        """Takes a snapshot in; gives the summaries it completes (a period also ends by `tick`)."""
+        """Takes a snapshot in; gives the summaries it completes (a period also ends by `tick`). Watches see them at the
+        next tick."""
         done = list(self._summarisers[snapshot.device].add(snapshot))
         self._silence[snapshot.device].heard(snapshot)
-        for summary in done:
-            self._distribute(summary)
+        self._done += done
         return done
 
     def tick(self, now_s: float) -> Outcome:
         """Ends the periods that are over at `now_s`, and judges what can be judged then."""
         outcome = Outcome()
         for summariser in self._summarisers.values():
-            for summary in summariser.close(now_s):
-                self._distribute(summary)
-                outcome.summaries.append(summary)
+            outcome.summaries += summariser.close(now_s)
+        for summary in (*self._done, *outcome.summaries):
+            self._distribute(summary)
+        self._done.clear()
         for watch in self.watches.values():
             before = watch.judged_until_s
             outcome.alerts += watch.judge(now_s)

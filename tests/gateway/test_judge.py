@@ -123,7 +123,7 @@ def test_a_value_ends_the_silence() -> None:
 def test_a_restart_does_not_end_a_silence_that_goes_on() -> None:
     (raised,) = silence(judge_of(site_of()), START_S, START_S + 4 * HOUR_S)
     again = judge_of(site_of())
-    again.recall([], {}, [Alert.from_json(raised.as_json())])
+    again.restore({}, [Alert.from_json(raised.as_json())])
     assert silence(again, START_S + 4 * HOUR_S, START_S + 9 * HOUR_S) == []
     again.take(said("porte", START_S + 9 * HOUR_S))
     (over,) = again.tick(START_S + 9 * HOUR_S + 905).alerts
@@ -169,13 +169,13 @@ def test_every_reading_is_in_one_summary(readings: list[tuple[float, str, float 
     assert len({(summary.device, summary.start_s) for summary in summaries}) == len(summaries)
 
 
-def test_recalled_history_fills_the_windows() -> None:
+def test_remembered_history_fills_the_windows() -> None:
     judge = judge_of(site_of())
     one = Aggregate(1, 0, 200.0, 200.0, 200.0, 200.0)
     history = [
         Summary("porte", START_S + 900 * at, 900.0, {"door_speed": one, "door_current": one, "other": one})
         for at in range(96 * 30)
     ]
-    judge.recall(history, {}, [])
+    judge.remember(history)
     judge.tick(START_S + 30 * 86400)
     assert judge.watches["ascenseur"].says == "normal"
