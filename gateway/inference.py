@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -60,6 +61,8 @@ class DecisionTable(Closed):
     rise: Positive
     hold_s: float = Field(ge=0)
     relax_s: Positive
+    power: float = Field(default=1.0, ge=1, le=4)
+    jump: float = Field(default=math.inf, gt=0)
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:

@@ -2,7 +2,10 @@
 
 Evidence is what the score has exceeded the threshold by, added up step by step and falling back to nothing (a CUSUM): a
 strong sign decides within a few steps, a weak one must last. Once an alert is raised its level is known: a floor takes
-the score's height, so that only what comes on top of it counts as the next event, and sinks to it again when it falls.
+the score's height, so that only what comes on top of it counts as the next event, and sinks to it again when it falls;
+it goes when the alert clears.
+
+When it began is read off the score too: it left its usual level then, which may be long before it passed the threshold.
 Nothing here knows what is being watched; one step is as long as the watch's window says.
 """
 
@@ -27,10 +30,11 @@ class State(StrEnum):
 class Decision:
     """How scores are judged, from a model's card; scores in the units of the model's output.
 
-    threshold: above it evidence grows, below it evidence shrinks. evidence: how much decides, in score times steps. cap: the
-    most that one step adds or takes. clear: an alert ends once the score stayed under it for clear_s. grace_s: no alert
-    for so long after the first score. rise: after an alert, the next begins that far above the floor, and at the
-    earliest hold_s later. relax_s: time constant with which the floor sinks to the score.
+    threshold: above it evidence grows by the excess to the given power, below it evidence shrinks by what is lacking.
+    evidence: how much decides. cap: the most that one step adds or takes. clear: an alert ends once the score stayed under
+    it for clear_s. grace_s: no alert for so long after the first score. rise: after an alert, the next begins that far above
+    the floor, and at the earliest hold_s later. relax_s: time constant with which floor and usual level follow the score.
+    jump: where a watch is usually quiet, so far above its usual level is enough, if it is not below clear.
     """
 
     threshold: float
@@ -42,6 +46,12 @@ class Decision:
     rise: float
     hold_s: float
     relax_s: float
+    power: float = 1.0
+    jump: float = math.inf
+
+
+LEFT = 0.25
+"""A score has left its usual level once it is that part of the way to the threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,8 @@ class _Memory:
     first_s: float | None = None
     last_s: float | None = None
     evidence: float = 0.0
-    nil_s: float | None = None  # the last step without evidence
+    usual: float | None = None  # where the score is when nothing is wrong: an average with time constant relax_s
+    calm_s: float | None = None  # the last step at which it was about there
     floor: float | None = None
     alert_s: float | None = None  # onset of the alert that lasts
     raised_s: float | None = None  # of the last alert, lasting or not
@@ -85,7 +96,7 @@ class Decider:
         if score is None or not math.isfinite(score) or (memory.last_s is not None and time_s <= memory.last_s):
             return self._verdict(score=None)
         if memory.first_s is None or memory.last_s is None:
-            memory.first_s, memory.nil_s = time_s, time_s
+            memory.first_s, memory.calm_s, memory.usual = time_s, time_s, score
         else:
             self._follow(time_s, score, time_s - memory.last_s)
         memory.last_s = time_s
@@ -94,10 +105,10 @@ class Decider:
         raised = self._raises(time_s)
         if raised:
             cleared = cleared or memory.alert_s is not None
-            memory.alert_s = memory.nil_s
+            memory.alert_s = memory.calm_s
             memory.raised_s = time_s
             memory.floor = score
-            memory.evidence, memory.nil_s, memory.low_s = 0.0, time_s, None
+            memory.evidence, memory.calm_s, memory.low_s = 0.0, time_s, None
         return self._verdict(score, raised=raised, cleared=cleared)
 
     def state(self) -> dict[str, float | None]:
@@ -116,28 +127,34 @@ class Decider:
         self._memory = _Memory(**state)  # type: ignore[arg-type]  # checked above
 
     def _limit(self) -> float:
-        floor = self._memory.floor
-        return self.decision.threshold if floor is None else max(self.decision.threshold, floor + self.decision.rise)
+        memory, decision = self._memory, self.decision
+        if memory.floor is not None:
+            return max(decision.threshold, memory.floor + decision.rise)
+        if memory.usual is None:
+            return decision.threshold
+        return min(decision.threshold, max(memory.usual + decision.jump, decision.clear))
 
     def _follow(self, time_s: float, score: float, passed_s: float) -> None:
-        """The floor: up with the score while a new alert cannot come yet, then towards it."""
-        memory, decision = self._memory, self.decision
+        """The floor: up with the score while a new alert cannot come yet, then towards it. Without one the usual level."""
+        memory = self._memory
+        step = -math.expm1(-passed_s / self.decision.relax_s)
         if memory.floor is None:
-            return
-        if self._held(time_s):
+            assert memory.usual is not None
+            memory.usual += (min(score, self.decision.threshold) - memory.usual) * step
+        elif self._held(time_s):
             memory.floor = max(memory.floor, score)
         else:
-            memory.floor += (score - memory.floor) * -math.expm1(-passed_s / decision.relax_s)
-        if memory.alert_s is None and memory.floor + decision.rise <= decision.threshold:
-            memory.floor = None
+            memory.floor += (score - memory.floor) * step
 
     def _gather(self, time_s: float, score: float) -> None:
         memory, decision = self._memory, self.decision
-        excess = min(max(score - self._limit(), -decision.cap), decision.cap)
+        excess = score - self._limit()
+        excess = min(excess**decision.power, decision.cap) if excess > 0 else max(excess, -decision.cap)
         # Held at the most that decides, so that what the grace or hold period gathered is not carried for ever.
         memory.evidence = min(max(memory.evidence + excess, 0.0), decision.evidence)
-        if memory.evidence == 0.0:
-            memory.nil_s = time_s
+        usual = memory.floor if memory.floor is not None else memory.usual
+        if usual is None or score <= usual + LEFT * (self._limit() - usual):
+            memory.calm_s = time_s
 
     def _clears(self, time_s: float, score: float) -> bool:
         memory, decision = self._memory, self.decision
@@ -150,7 +167,7 @@ class Decider:
             memory.low_s = time_s
         if time_s - memory.low_s < decision.clear_s:
             return False
-        memory.alert_s = memory.low_s = None
+        memory.alert_s = memory.low_s = memory.floor = None
         return True
 
     def _raises(self, time_s: float) -> bool:
@@ -171,7 +188,7 @@ class Decider:
         elif memory.first_s is None or memory.last_s is None or memory.last_s - memory.first_s < decision.grace_s:
             state, since_s = State.LEARNING, None
         elif suspect:
-            state, since_s = State.SUSPECT, memory.nil_s
+            state, since_s = State.SUSPECT, memory.calm_s
         else:
             state, since_s = State.NORMAL, None
         return Verdict(state, since_s, raised, cleared, score, self._limit())

@@ -78,8 +78,13 @@ def run(
     pressure. Raises ArithmeticError when EPANET finds no solution.
     """
     require_wntr()
+    from wntr.epanet.exceptions import EpanetException
+
     with tempfile.TemporaryDirectory() as folder:
-        return _Run(network, demand, zones, Path(folder), background).trace(nodes, orifices, changes)
+        try:
+            return _Run(network, demand, zones, Path(folder), background).trace(nodes, orifices, changes)
+        except EpanetException as error:
+            raise ArithmeticError(f"EPANET: {error}; use a network that it can solve") from None
 
 
 class _Run:
@@ -188,13 +193,10 @@ class _Run:
 
 def usable(network: Network, least_m: float = 12.0, most_m: float = 115.0) -> bool:
     """Whether nearly every junction has a pressure that people could live with, at mean and at double demand."""
-    require_wntr()
-    from wntr.epanet.exceptions import EpanetException
-
     names = list(network.model.junction_name_list)
     try:
         trace = run(network, np.array([[1.0, 2.0]]), [0] * len(names), names)
-    except (ArithmeticError, EpanetException):
+    except ArithmeticError:
         return False
     head_m = trace.pressure_bar / BAR_PER_M
     return bool(np.mean((head_m > least_m) & (head_m < most_m)) > 0.95)

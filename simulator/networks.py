@@ -175,5 +175,5 @@ def network_from_file(path: str, inlets: Sequence[str] = ()) -> Network:
     sources = {*model.reservoir_name_list, *model.tank_name_list}
     touching = [n for n, link in model.links() if (link.start_node_name in sources) != (link.end_node_name in sources)]
     settings = [("reservoir", name) for name in model.reservoir_name_list]
-    demand = sum(junction.base_demand for _, junction in model.junctions()) * 3600
+    demand = sum(max(0.0, junction.base_demand) for _, junction in model.junctions()) * 3600
     return Network(model, "file", tuple(inlets) or tuple(touching), tuple(settings), float(demand))

@@ -27,13 +27,14 @@ TABLE = Path(__file__).parent / "traces" / "commune.npz"
 DAY_S = 86400.0
 
 # Demand over its mean, by hour of local time, on working days and on days of rest.
-_WORKING_DAY = np.array(
-    ".26 .2 .17 .16 .2 .42 .95 1.65 1.75 1.5 1.3 1.25 1.4 1.3 1.1 1 1.05 1.25 1.55 1.75 1.55 1.15 .75 .42".split(),
-    float,
-)
-_REST_DAY = np.array(
-    ".34 .24 .19 .16 .17 .25 .45 .9 1.45 1.75 1.75 1.6 1.6 1.45 1.2 1.1 1.1 1.2 1.4 1.55 1.4 1.1 .8 .5".split(), float
-)
+_WORKING_DAY = np.array([
+    0.26, 0.20, 0.17, 0.16, 0.20, 0.42, 0.95, 1.65, 1.75, 1.50, 1.30, 1.25,
+    1.40, 1.30, 1.10, 1.00, 1.05, 1.25, 1.55, 1.75, 1.55, 1.15, 0.75, 0.42,
+])  # fmt: skip
+_REST_DAY = np.array([
+    0.34, 0.24, 0.19, 0.16, 0.17, 0.25, 0.45, 0.90, 1.45, 1.75, 1.75, 1.60,
+    1.60, 1.45, 1.20, 1.10, 1.10, 1.20, 1.40, 1.55, 1.40, 1.10, 0.80, 0.50,
+])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +154,12 @@ class Period:
     def __init__(
         self,
         start_s: float,
-        nodes: Sequence[str],
-        sensors: Sequence[str],
+        names: tuple[Sequence[str], Sequence[str]],
         flow: Numbers,
         pressure: Numbers,
         leak: Numbers,
     ) -> None:
+        """names: of the nodes and of the sensors."""
         self.nodes, self.sensors = tuple(names[0]), tuple(names[1])
         self._hours = start_s + 3600.0 * np.arange(len(flow))
         self._flow, self._pressure, self._leak = flow, pressure, leak
@@ -292,6 +293,6 @@ def trace_from_inp(
         head_m = max(1.0, calm[junctions.index(burst.node)] / 0.0980665)
         first = max(0, math.ceil((burst.start_s - start_s) / 3600))
         orifices.append(Orifice(burst.node, first, burst.share(times[first:]) * burst.size_m3_h / math.sqrt(head_m)))
-    trace = run(network, demand, [i % zones for i in range(len(junctions))], chosen, orifices, background=0.1)
+    trace = run(network, demand, [i % zones for i in range(len(junctions))], chosen, orifices=orifices, background=0.1)
     truth = Period(start_s, (junctions, chosen), trace.flow_m3_h.sum(1), trace.pressure_bar, trace.out_m3_h.sum(1))
     return Sector(seed, truth=truth)

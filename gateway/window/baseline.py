@@ -1,15 +1,19 @@
-"""What a water sector usually does, learnt from four weeks of its own hours, and how far the last hours are from it.
+"""What a water sector usually does, learnt from four weeks of its own hours, and how far some hours are from it.
 
 Everything is made dimensionless with the sector's own spread, so that a model sees the same numbers whatever the network,
 its size, or how many sensors it has. Signs are turned so that positive means like a leak: more flow, less pressure.
 
-Residuals, one column each, hour by hour:
-    usual    net inflow, and each pressure, against the same hour of such days
-    offset   net inflow against the usual day scaled to the last 24 hours: what is added at all hours, not more demand
-    given    net inflow given the pressures; each pressure given the net inflow
-    others   each pressure given all other pressures (a ridge regression with each left out in turn, from one inverse)
+Residuals, hour by hour, one column each, in this order:
+    usual flow       net inflow against the same hour of such days
+    offset           net inflow against the usual day scaled to the last 24 hours: water added at all hours, where more
+                     demand would multiply
+    flow given       net inflow given the pressures
+    usual pressure   each pressure against the same hour of such days
+    others           each pressure given the other pressures (ridge regressions with each left out in turn, from one
+                     inverse)
+    pressure given   each pressure given the net inflow
 
-An hour counts by 1 / variance at that hour of the day, which is how a steady small loss is seen best: quiet nights count
+Each hour counts by 1 / variance at that hour of the day, which is how a small steady loss is seen best: quiet nights count
 most. Over 3, 24 and 72 hours this gives an estimate of the added flow or lost pressure, and its z, in units of what the
 same estimate did over the four weeks.
 """
@@ -17,166 +21,304 @@ same estimate did over the four weeks.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Numbers = NDArray[np.float64]
-    Whole = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Whole = NDArray[np.int64]
 
 SPANS_H = (3, 24, 72)
-LOOKBACK_H = 72 + 24
-"""Hours before the first wanted one that `judge` needs to be given."""
-RIDGE = 2e-3
+LOOKBACK_H = max(SPANS_H) + 24
+"""Hours before the first one asked for that `Baseline.judge` must be given."""
+
+USUAL_FLOW, OFFSET, FLOW_GIVEN, PRESSURES = 0, 1, 2, 3
+"""Columns of residuals; from PRESSURES on three blocks of one column a pressure: usual, others, given."""
+
 LEAST_H = 12 * 24
-"""A point with fewer hours than this in the four weeks is left out."""
-PRESSURE_FLOOR_BAR, FLOW_FLOOR_SHARE, FLOW_FLOOR_M3_H = 0.004, 0.004, 0.02
+"""A point with fewer hours in the four weeks is left out."""
+
+RIDGE = 2e-3
 MAX_SIGMAS = 8.0
-"""One hour counts at most so much, so that an hour of flushing is not a leak."""
+"""One hour counts at most so much: an hour of flushing is not a leak."""
+
+PRESSURE_FLOOR_BAR, FLOW_FLOOR_M3_H, FLOW_FLOOR_SHARE = 0.004, 0.02, 0.004
+"""No hour is known better than that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """Consecutive hours. values (hours, points): flows in m3/h first, then pressures in bar, NaN where unknown; flows:
-    how many of the points are flows; hour: 0 to 23, local; rest: 1 on a day of rest, else 0; day: of the calendar."""
+    """Consecutive hours. values (hours, points): flows in m3/h first, then pressures in bar, NaN where unknown. flows:
+    how many points are flows. day, hour, rest (hours): number of the local day; 0 to 23; 1 on Saturday and Sunday."""
 
-    values: Numbers
+    values: Floats
     flows: int
+    day: Whole
     hour: Whole
     rest: Whole
-    day: Whole
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The hours asked for, against a baseline. z, size (spans, hours, residuals): see the module; NaN where unknown.
-    size in m3/h or bar. hourly (hours + LOOKBACK_H, residuals): each hour's own z. usual, net (hours): net inflow
-    expected and seen. Residuals are in the order of `Baseline.columns`."""
+    """Hours held against a baseline. z, size (spans, hours, residuals): see the module, NaN where unknown, sizes in m3/h
+    and bar. Of the lookback too, (LOOKBACK_H + hours): hourly (, residuals) each hour's own z; net, expected_net in m3/h."""
 
-    z: Numbers
-    size: Numbers
-    hourly: Numbers
-    usual: Numbers
-    net: Numbers
+    z: Floats
+    size: Floats
+    hourly: Floats
+    net: Floats
+    expected_net: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """A sector's usual day. points, net: expected by (rest, hour), points (2, 24, points) and net inflow (2, 24).
+    known: points with enough hours. scale (points): how much each moves about it. share: of each flow in the net inflow;
+    level: mean size of the net inflow."""
+
+    points: Floats
+    net: Floats
+    known: Flags
+    scale: Floats
+    share: Floats
+    level: float
+
+    @classmethod
+    def learn(cls, stretch: Stretch, known: Flags) -> Self:
+        values = np.where(known, stretch.values, np.nan)
+        points = _usual_day(stretch, values)
+        expected = points[stretch.rest, stretch.hour]
+        scale = np.fmax(1.4826 * _median(np.abs(values - expected)), PRESSURE_FLOOR_BAR)
+        size = np.abs(points[:, :, : stretch.flows]).mean((0, 1))
+        share = size / max(float(size.sum()), 1e-9)
+        net = _net(values[:, : stretch.flows], expected[:, : stretch.flows], share)
+        level = float(np.nanmean(np.abs(net))) if np.isfinite(net).any() else 1.0
+        return cls(points, _usual_day(stretch, net[:, None])[:, :, 0], known, scale, share, max(level, 1e-3))
+
+    def see(self, stretch: Stretch) -> _Seen:
+        flows = stretch.flows
+        values = np.where(self.known, stretch.values, np.nan)
+        expected = self.points[stretch.rest, stretch.hour]
+        deviation = values - expected
+        net = _net(values[:, :flows], expected[:, :flows], self.share)
+        pressures = values[:, flows:]
+        if pressures.shape[1]:  # an unknown pressure moves like the known ones do
+            common = np.nan_to_num(_median((deviation[:, flows:] / self.scale[flows:]).T))
+            stand_in = np.where(self.known[flows:], expected[:, flows:] + common[:, None] * self.scale[flows:], 0.0)
+            pressures = np.where(np.isnan(pressures), stand_in, pressures)
+        return _Seen(net, self.net[stretch.rest, stretch.hour], deviation, pressures)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Hours beside the usual day: net inflow, the usual one, each point's deviation, pressures without gaps."""
+
+    net: Floats
+    expected_net: Floats
+    deviation: Floats
+    pressures: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class _Relations:
+    """How net inflow and pressures go together, as ridge regressions on standardised values."""
+
+    centre: Floats
+    spread: Floats
+    flow_by_pressures: Floats
+    pressures_by_flow: Floats
+    pressures_by_others: Floats
+
+    @classmethod
+    def learn(cls, stretch: Stretch, usual: _Usual, seen: _Seen) -> Self:
+        raw = _regressors(stretch, usual, seen)
+        centre, spread = raw.mean(0), raw.std(0)
+        spread[spread < 1e-6] = 1.0
+        x = (raw - centre) / spread
+        by_flow, by_pressures = x[:, : _CLOCK + 2], np.delete(x, [_CLOCK, _CLOCK + 1], axis=1)
+        # The residual of a ridge of one column on all others is the column of the inverse over its diagonal.
+        inverse = np.linalg.inv(_gram(by_pressures))[:, _CLOCK:]
+        return cls(
+            centre,
+            spread,
+            flow_by_pressures=np.linalg.solve(_gram(by_pressures), by_pressures.T @ x[:, _CLOCK]),
+            pressures_by_flow=np.linalg.solve(_gram(by_flow), by_flow.T @ x[:, _CLOCK + 2 :]),
+            pressures_by_others=inverse / np.diag(inverse[_CLOCK:]),
+        )
+
+    def residuals(self, stretch: Stretch, usual: _Usual, seen: _Seen) -> Floats:
+        """(hours, residuals), in the order of the module."""
+        x = (_regressors(stretch, usual, seen) - self.centre) / self.spread
+        by_flow, by_pressures = x[:, : _CLOCK + 2], np.delete(x, [_CLOCK, _CLOCK + 1], axis=1)
+        bar = self.spread[_CLOCK + 2 :]
+        drop = -seen.deviation[:, stretch.flows :]
+        others = -(by_pressures @ self.pressures_by_others) * bar
+        given = -(x[:, _CLOCK + 2 :] - by_flow @ self.pressures_by_flow) * bar
+        unknown = np.isnan(drop)
+        known = usual.known[stretch.flows :]
+        others[unknown] = given[unknown] = np.nan
+        if known.sum() < 2:
+            others[:] = np.nan
+        else:
+            others[unknown[:, known].mean(1) > 0.5] = np.nan
+        flow_given = (x[:, _CLOCK] - by_pressures @ self.flow_by_pressures) * self.spread[_CLOCK] * usual.level
+        no_flow = np.isnan(seen.net)
+        given[no_flow] = np.nan
+        flow_given[no_flow | unknown.all(1)] = np.nan  # with no pressure at all too
+        more = seen.net - seen.expected_net
+        offset = seen.net - _scaled(seen.net, seen.expected_net)
+        return np.column_stack([more, offset, flow_given, drop, others, given])
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Four weeks of a sector. Made by `learn`."""
+    """Four weeks of a sector, ready to hold other hours against. mid, sigma (24, residuals): what is usual by hour of
+    the day; inflation (spans, residuals): by how much estimates vary more than independent hours would."""
 
-    flows: int
-    known: NDArray[np.bool_]  # points with enough hours
-    usual: Numbers  # (2, 24, points + 1): working day and day of rest; the last column is the net inflow
-    scale: Numbers  # (points,): how much each deviates as a whole
-    share: Numbers  # (flows,): of each flow in the net inflow
-    level: float  # mean size of the net inflow, m3/h
-    centre: Numbers  # of the regressors: harmonics, net inflow, its square, pressures
-    spread: Numbers
-    others: Numbers  # coefficients
-    given_flow: Numbers
-    given_pressure: Numbers
-    mid: Numbers  # (24, residuals)
-    sigma: Numbers  # (24, residuals)
-    inflation: Numbers  # (spans, residuals)
+    usual: _Usual
+    relations: _Relations
+    mid: Floats
+    sigma: Floats
+    inflation: Floats
+
+    @classmethod
+    def learn(cls, stretch: Stretch) -> Self | None:
+        """From four weeks; None when no point has enough hours in them."""
+        known = np.isfinite(stretch.values).sum(0) >= LEAST_H
+        if not known.any():
+            return None
+        usual = _Usual.learn(stretch, known)
+        seen = usual.see(stretch)
+        relations = _Relations.learn(stretch, usual, seen)
+        residuals = relations.residuals(stretch, usual, seen)
+        by_hour = _grid(stretch, residuals)
+        mid = np.nan_to_num(_median(by_hour))
+        spread = 1.4826 * _median(np.abs(by_hour - mid))
+        floor = np.full(residuals.shape[1], PRESSURE_FLOOR_BAR)
+        floor[:PRESSURES] = FLOW_FLOOR_M3_H + FLOW_FLOOR_SHARE * usual.level
+        around = (np.roll(spread, 1, 0) + 2 * spread + np.roll(spread, -1, 0)) / 4
+        sigma = np.maximum(np.nan_to_num(around, nan=1e3), floor)
+        residuals -= mid[stretch.hour]
+        z, _, _ = _estimates(residuals, sigma[stretch.hour], len(residuals))
+        inflation = np.maximum(np.nan_to_num(1.4826 * _median(np.abs(z), axis=1), nan=1.0), 1.0)
+        return cls(usual, relations, mid, sigma, inflation)
 
     @property
-    def pressures(self) -> int:
-        return len(self.known) - self.flows
+    def level_m3_h(self) -> float:
+        """Mean size of the net inflow."""
+        return self.usual.level
 
     def judge(self, stretch: Stretch) -> Judged:
-        """The hours of a stretch after its first LOOKBACK_H."""
-        residuals, net, usual = self._residuals(stretch)
-        residuals -= self.mid[stretch.hour]
-        z, size, hourly = _estimates(residuals, self.sigma[stretch.hour])
-        z /= self.inflation[:, None, :]
-        new = slice(LOOKBACK_H, None)
-        return Judged(z[:, new], size[:, new], hourly, usual[new], net[new])
-
-    def _residuals(self, stretch: Stretch) -> tuple[Numbers, Numbers, Numbers]:
-        """(hours, residuals) before their middle is taken off; net inflow seen and usual."""
-        flows, values = self.flows, np.where(self.known, stretch.values, np.nan)
-        expected = self.usual[stretch.rest, stretch.hour]
-        deviation = values - expected[:, :-1]
-        net = _net(values[:, :flows], expected[:, :flows], self.share)
-        usual = expected[:, -1]
-        regressors = _regressors(stretch, net, usual, self.level, self._filled(values, expected[:, :-1], deviation))
-        x = (regressors - self.centre) / self.spread
-        harmonics = x.shape[1] - 2 - self.pressures
-        p, own = x[:, harmonics + 2 :], self.spread[harmonics + 2 :]
-        with_pressure = np.hstack([x[:, :harmonics], p])
-        given_net = net - (with_pressure @ self.given_pressure) * self.spread[harmonics] - self.centre[harmonics]
-        given_p = (p - x[:, : harmonics + 2] @ self.given_flow) * own
-        given_others = (with_pressure @ self.others) * own
-        unknown = np.isnan(values[:, flows:])
-        if self.pressures:
-            few = unknown[:, self.known[flows:]].mean(1) > 0.5 if self.known[flows:].any() else np.ones(len(values), bool)
-            given_others[few] = np.nan
-            given_others[unknown] = given_p[unknown] = np.nan
-            given_p[np.isnan(net)] = np.nan if self.flows else given_p[np.isnan(net)]
-        else:
-            given_net[:] = np.nan
-        columns = [
-            (net - usual)[:, None],
-            (net - _scaled(net, usual))[:, None],
-            given_net[:, None],
-            -deviation[:, flows:],
-            -given_others,
-            -given_p,
-        ]
-        return np.hstack(columns), net, usual
-
-    def _filled(self, values: Numbers, expected: Numbers, deviation: Numbers) -> Numbers:
-        """Pressures, where unknown as usual at that hour and moved like the others now."""
-        p = slice(self.flows, None)
-        if not self.pressures:
-            return values[:, p]
-        common = np.nan_to_num(_middle((deviation[:, p] / self.scale[p]).T))
-        return np.where(np.isnan(values[:, p]), expected[:, p] + common[:, None] * self.scale[p], values[:, p])
+        """All hours of a stretch but its first LOOKBACK_H."""
+        seen = self.usual.see(stretch)
+        residuals = self.relations.residuals(stretch, self.usual, seen) - self.mid[stretch.hour]
+        z, size, hourly = _estimates(residuals, self.sigma[stretch.hour], len(residuals) - LOOKBACK_H)
+        return Judged(z / self.inflation[:, None, :], size, hourly, seen.net, seen.expected_net)
 
 
-def learn(stretch: Stretch) -> Baseline | None:
-    """The baseline of a stretch of four weeks, or None when no point has enough hours."""
-    flows, values = stretch.flows, stretch.values
-    known = np.isfinite(values).sum(0) >= LEAST_H
-    if not known.any():
-        return None
-    values = np.where(known, values, np.nan)
-    expected = _usual(stretch, values)
-    seen = expected[stretch.rest, stretch.hour]
-    scale = np.maximum(_spread(values - seen), 0.01)
-    size = np.nan_to_num(np.abs(expected[:, :, :flows]).mean((0, 1)))
-    share = size / max(float(size.sum()), 1e-9)
-    net = _net(values[:, :flows], seen[:, :flows], share)
-    usual_net = _usual(stretch, net[:, None])
-    usual = np.concatenate([expected, usual_net], axis=2)
-    usual_seen = usual_net[stretch.rest, stretch.hour, 0]
-    level = float(np.nanmean(np.abs(net))) if np.isfinite(net).any() else 1.0
-    pressures = values.shape[1] - flows
-    none = np.zeros(0)
-    draft = Baseline(
-        flows, known, np.nan_to_num(usual), scale, share, max(level, 1e-3),
-        none, none, none, none, none, none, none, none,
-    )  # fmt: skip
-    filled = draft._filled(values, np.nan_to_num(seen), values - seen)  # noqa: SLF001 same class in the making
-    raw = _regressors(stretch, net, np.nan_to_num(usual_seen), draft.level, filled)
-    centre, spread = raw.mean(0), raw.std(0)
-    spread[spread < 1e-6] = 1.0
-    x = (raw - centre) / spread
-    h = x.shape[1] - 2 - pressures
-    base, u, p = x[:, :h], x[:, h], x[:, h + 2 :]
-    with_flow, with_pressure = x[:, : h + 2], np.hstack([base, p])
-    given_flow = _ridge(with_flow, p)
-    given_pressure = _ridge(with_pressure, u[:, None])[:, 0]
-    inverse = np.linalg.inv(_gram(with_pressure))
-    picked = inverse[:, h:]
-    others = picked / np.diag(picked[h:])
-    count = 3 + 3 * pressures
-    whole = Baseline(
-        flows, known, draft.usual, scale, share, draft.level, _net_centre(centre, h, draft.level), spread_net(spread, h, draft.level),
-        others, given_flow, given_pressure,
-        np.zeros((24, count)), np.ones((24, count)), np.ones((len(SPANS_H), count)),
-    )  # fmt: skip
-    raise NotImplementedError
+_CLOCK = 9
+"""Regressors that come from the clock."""
+
+
+def _regressors(stretch: Stretch, usual: _Usual, seen: _Seen) -> Floats:
+    """(hours, _CLOCK + 2 + pressures): the clock; net inflow over its level and its signed square (head loss goes with
+    it); pressures in bar."""
+    angle = stretch.hour * (2 * np.pi / 24)
+    rest = stretch.rest.astype(np.float64)
+    waves = [wave(n * angle) for n in (1, 2, 3) for wave in (np.sin, np.cos)]
+    inflow = np.where(np.isnan(seen.net), seen.expected_net, seen.net) / usual.level
+    clock = [*waves, rest, rest * waves[0], rest * waves[1]]
+    return np.column_stack([*clock, inflow, inflow * np.abs(inflow), seen.pressures])
+
+
+def _gram(x: Floats) -> Floats:
+    return np.asarray(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]))
+
+
+def _net(flows: Floats, expected: Floats, share: Floats) -> Floats:
+    """Sum of the flows, an unknown one as usual; NaN when the unknown ones are usually more than 30 % of it."""
+    if not flows.shape[1]:
+        return np.full(len(flows), np.nan)
+    unknown = np.isnan(flows)
+    net = np.where(unknown, np.nan_to_num(expected), flows).sum(1)
+    net[(unknown @ share > 0.3) | unknown.all(1)] = np.nan
+    return np.asarray(net)
+
+
+def _scaled(net: Floats, expected: Floats) -> Floats:
+    """The usual net inflow, scaled by the slope of the seen one on it over the last 24 hours (0.6 to 1.6). A steady loss
+    moves the seen one as a whole and leaves the slope alone."""
+    known = np.isfinite(net)
+    x, y = np.where(known, expected, 0.0), np.where(known, net, 0.0)
+    sums = _trailing(np.column_stack([known, x, y, x * x, x * y]), 24, len(net))
+    n = np.maximum(sums[:, 0], 1.0)
+    variance = sums[:, 3] - sums[:, 1] ** 2 / n
+    slope = (sums[:, 4] - sums[:, 1] * sums[:, 2] / n) / np.maximum(variance, 1e-9)
+    enough = (sums[:, 0] >= 16) & (variance > 1e-6)
+    return np.asarray(np.where(enough, np.clip(slope, 0.6, 1.6), 1.0) * expected)
+
+
+def _estimates(residuals: Floats, sigma: Floats, wanted: int) -> tuple[Floats, Floats, Floats]:
+    """(z, size, hourly) of residuals (hours, columns); z, not yet divided by its inflation, and size of the last `wanted`
+    hours."""
+    hourly = np.clip(residuals / sigma, -MAX_SIGMAS, MAX_SIGMAS)
+    known = np.isfinite(hourly)
+    weight = np.where(known, 1 / sigma**2, 0.0)
+    parts = np.stack([weight, np.where(known, hourly / sigma, 0.0), known])
+    z, size = [], []
+    for span in SPANS_H:
+        total, moment, counted = _trailing(parts, span, wanted)
+        total[counted < max(1, span / 3)] = np.nan
+        size.append(moment / total)
+        z.append(size[-1] * np.sqrt(total))
+    return np.array(z), np.array(size), hourly
+
+
+def _trailing(x: Floats, span: int, wanted: int) -> Floats:
+    """Sums over the last `span` of the hours in x (..., hours, columns), fewer at the beginning, for the last `wanted`
+    hours."""
+    if wanted == 1:
+        return np.asarray(x[..., -span:, :].sum(-2, keepdims=True))
+    missing = max(0, wanted + span - x.shape[-2])
+    x = np.concatenate([np.zeros((*x.shape[:-2], missing, x.shape[-1])), x], axis=-2)
+    total = np.cumsum(x[..., -wanted - span :, :], axis=-2)
+    return np.asarray(total[..., span:, :] - total[..., :-span, :])
+
+
+def _usual_day(stretch: Stretch, values: Floats) -> Floats:
+    """(2, 24, columns): the median by hour on working days; on days of rest that plus a smoothed difference."""
+    grid, rest = _grid(stretch, values), _days_of_rest(stretch)
+    working = _median(grid[~rest]) if (~rest).any() else _median(grid)
+    everyday = _median(grid)
+    working = np.where(np.isnan(working), everyday, working)
+    free = working.copy()
+    if rest.sum() >= 3:
+        apart = np.nan_to_num(_median(grid[rest]) - working)
+        free += (np.roll(apart, 1, 0) + 2 * apart + np.roll(apart, -1, 0)) / 4
+    return np.nan_to_num(np.stack([working, free]))
+
+
+def _grid(stretch: Stretch, values: Floats) -> Floats:
+    """(days, 24, columns), NaN where there is nothing."""
+    first = int(stretch.day[0])
+    grid = np.full((int(stretch.day[-1]) - first + 1, 24, values.shape[1]), np.nan)
+    grid[stretch.day - first, stretch.hour] = values
+    return grid
+
+
+def _days_of_rest(stretch: Stretch) -> Flags:
+    first = int(stretch.day[0])
+    rest = np.zeros(int(stretch.day[-1]) - first + 1, bool)
+    rest[stretch.day - first] = stretch.rest.astype(bool)
+    return rest
+
+
+def _median(x: Floats, axis: int = 0) -> Floats:
+    """Median without NaN, NaN where there is nothing else (np.nanmedian is many times slower on small arrays)."""
+    ordered = np.sort(x, axis)
+    count = np.isfinite(x).sum(axis, keepdims=True)
+    low = np.take_along_axis(ordered, np.maximum(count - 1, 0) // 2, axis)
+    high = np.take_along_axis(ordered, np.maximum(count, 1) // 2, axis)
+    return np.asarray(0.5 * (low + high).squeeze(axis))

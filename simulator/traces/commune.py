@@ -25,7 +25,7 @@ STREETS = (
     "lotissement-des-pres",
     "route-du-lavoir",
 )
-SENSORS = ("amont", "centre", "ecole", "aval", "haut")
+SENSORS = ("amont", "aval", "centre", "haut", "ecole")
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def main() -> None:
     inlet = network.model.get_link(network.inlets[0]).end_node_name
     height = {name: network.model.get_node(name).elevation for name in streets}
     highest = max(height, key=lambda name: height[name])
-    sensors = [inlet, order[round(0.45 * len(order))], order[round(0.7 * len(order))], order[-1], highest]
+    sensors = [inlet, order[-1], order[round(0.45 * len(order))], highest, order[round(0.7 * len(order))]]
     shape = (len(places), len(MULTIPLIERS), len(COEFFICIENTS))
     flow, out, pressure = np.zeros(shape), np.zeros(shape), np.zeros((*shape, len(sensors)))
     for i, place in enumerate(places):

@@ -1,0 +1,113 @@
+"""From scores over time to figures: alerts, which leak each is for, and how many are for none.
+
+One alert finds one leak: the first raised while a leak runs (or within a day of its end) that no earlier alert has found.
+All others are false, those for a leak that is found already too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gateway.verdict import Decider, Decision
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+MONTH_H = 30 * 24
+AFTER_H = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A gateway's scores, hour by hour from `first` on, NaN where there is none, and the leaks that ran: (start, end,
+    growth_h, share, m3_h) each."""
+
+    first: int
+    scores: Floats
+    leaks: Floats
+    sensors: tuple[int, int]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of it. delays_h: of found leaks; missed, found: (share, m3_h, growth_h) of each leak."""
+
+    found: list[tuple[float, float, float]] = field(default_factory=list)
+    missed: list[tuple[float, float, float]] = field(default_factory=list)
+    delays_h: list[float] = field(default_factory=list)
+    false: int = 0
+    months: float = 0.0
+    alarm_h: int = 0
+
+    def add(self, other: Tally) -> None:
+        self.found += other.found
+        self.missed += other.missed
+        self.delays_h += other.delays_h
+        self.false += other.false
+        self.months += other.months
+        self.alarm_h += other.alarm_h
+
+    @property
+    def share_found(self) -> float:
+        return len(self.found) / max(1, len(self.found) + len(self.missed))
+
+    @property
+    def false_a_month(self) -> float:
+        return self.false / max(self.months, 1e-9)
+
+
+def raised(course: Course, decision: Decision) -> Iterator[int]:
+    """Hours in which an alert is raised."""
+    decider = Decider(decision)
+    for i, score in enumerate(course.scores.tolist()):
+        if decider.step((course.first + i) * 3600.0, score).raised:
+            yield course.first + i
+
+
+def tally(course: Course, decision: Decision) -> Tally:
+    """The count for one gateway."""
+    out = Tally(months=float(np.isfinite(course.scores).sum()) / MONTH_H)
+    open_leaks = dict(enumerate(course.leaks.tolist()))
+    delay_of: dict[int, float] = {}
+    for hour in raised(course, decision):
+        running = [i for i, leak in open_leaks.items() if leak[0] < hour <= leak[1] + AFTER_H and i not in delay_of]
+        if running:
+            delay_of[running[0]] = hour - open_leaks[running[0]][0]
+        else:
+            out.false += 1
+    for i, (start, end, growth_h, share, m3_h) in open_leaks.items():
+        if not np.isfinite(course.scores[max(0, int(start) - course.first) : int(end) - course.first]).any():
+            continue  # nobody was watching yet
+        if i in delay_of:
+            out.found.append((share, m3_h, growth_h))
+            out.delays_h.append(delay_of[i])
+        else:
+            out.missed.append((share, m3_h, growth_h))
+    return out
+
+
+def total(courses: Sequence[Course], decision: Decision) -> Tally:
+    """The count for many."""
+    out = Tally()
+    for course in courses:
+        out.add(tally(course, decision))
+    return out
+
+
+def interval(
+    courses: Sequence[Course], decision: Decision, seed: int = 0
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """95 % intervals of the share found and of false alerts a month, by bootstrap over gateways."""
+    each = [tally(course, decision) for course in courses]
+    counts = np.array([(len(t.found), len(t.found) + len(t.missed), t.false, t.months) for t in each], float)
+    drawn = counts[np.random.default_rng(seed).integers(0, len(each), (2000, len(each)))].sum(1)
+    share = drawn[:, 0] / np.maximum(drawn[:, 1], 1)
+    false = drawn[:, 2] / np.maximum(drawn[:, 3], 1e-9)
+    low, high = np.percentile(share, [2.5, 97.5]), np.percentile(false, [2.5, 97.5])
+    return (float(low[0]), float(low[1])), (float(high[0]), float(high[1]))

@@ -1,0 +1,420 @@
+"""The window of a water sector: does it lose water that it did not lose before?
+
+Any number of flow meters and pressure sensors, at least one in all. Their summaries become hourly means; four weeks of
+them, up to two days ago, give a baseline (`gateway.window.baseline`), renewed every second day at 00:00 UTC so that a
+restart and a replay renew it at the same hours. Each hour becomes a row of channels that do not depend on the network nor
+on the number of its sensors; what a model sees are the rows of some hours of the last fortnight, ever further apart.
+
+What an hour's features are depends on the HISTORY_S before it and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.alert import Reason
+from gateway.summary import Aggregate
+from gateway.unit import convert
+from gateway.window import Features, Inputs
+from gateway.window.baseline import (
+    FLOW_GIVEN,
+    LOOKBACK_H,
+    OFFSET,
+    PRESSURES,
+    SPANS_H,
+    USUAL_FLOW,
+    Baseline,
+    Flags,
+    Floats,
+    Judged,
+    Stretch,
+)
+
+HOUR_S = 3600.0
+RENEWED_H = 48
+"""Hours between two baselines, and how old the youngest hour in a baseline is at least: a leak must not teach it."""
+
+LEARNT_H = 28 * 24
+NEEDED_H = 20 * 24
+"""Hours with data that a baseline must rest on."""
+
+LAGS_H = (336, 288, 228, 180, 144, 116, 92, 72, 56, 44, 34, 26, 20, 15, 11, 8, 6, 4, 3, 2, 1, 0)
+HISTORY_S = (LAGS_H[0] + LEARNT_H + 2 * RENEWED_H + 24) * HOUR_S
+"""How far back features reach: 47 days."""
+
+CHANNELS = (
+    *(
+        "flow_3h",
+        "flow_24h",
+        "flow_72h",
+        "offset_3h",
+        "offset_24h",
+        "offset_72h",
+        "offset_share_24h",
+        "offset_share_72h",
+    ),
+    *("flow_given_3h", "flow_given_24h", "flow_given_72h"),
+    *("drop_3h_max", "drop_3h_mean", "drop_3h_min", "drop_24h_max", "drop_24h_mean", "drop_24h_min"),
+    *("others_3h_max", "others_3h_second", "others_3h_min", "others_24h_max", "others_24h_second", "others_24h_mean"),
+    *("others_24h_min", "others_72h_max", "others_72h_second", "others_72h_min"),
+    *("given_3h_max", "given_3h_mean", "given_24h_max", "given_24h_mean", "given_24h_min", "given_72h_mean"),
+    *("common_drop_24h", "largest_drop_24h", "step_flow", "step_drop", "step_others", "step_both"),
+    *("has_flow", "has_pressure", "has_others", "pressures", "fresh", "known"),
+)
+CLIP = 10.0
+"""Channels lie within -CLIP and CLIP; z beyond it are as sure as can be."""
+
+STUCK_H, OFTEN_STUCK_H = 3, 18
+"""After so many hours without the least change a value is no measurement: the former where the point usually moves."""
+
+PLAUSIBLE_BAR = (-1.0, 40.0)
+LEAST_Z = 2.0
+"""From there on something is a reason."""
+
+STEP_FROM, RULE_NIGHTS_Z, RULE_STEP = 2.0, 6.0, 30.0
+"""The rule alerts at this z of the flow added over three days (mostly nights: minimum night flow), or at this sum of hourly
+z above 2 each (a CUSUM) of the flow or of a pressure against the others."""
+
+
+class SectorWindow:
+    """See the module. inputs: roles "flow" and "pressure". utc_offset_s: local time minus UTC at a UTC time, in seconds, so
+    that days are those people live by; without it UTC days serve, and the hour that clocks change stays unknown to it."""
+
+    step_s = HOUR_S
+
+    def __init__(self, inputs: Inputs, utc_offset_s: Callable[[float], float] | None = None) -> None:
+        flows, pressures = list(inputs.get("flow", ())), list(inputs.get("pressure", ()))
+        self.points = flows + pressures
+        if unknown := sorted(set(inputs) - {"flow", "pressure"}):
+            raise ValueError(f"inputs of a sector: expected the roles flow and pressure, got {', '.join(unknown)}")
+        if not self.points or len(flows) > 6 or len(pressures) > 40:
+            raise ValueError(
+                f"inputs of a sector: expected 0 to 6 flows and 0 to 40 pressures, at least one in all, "
+                f"got {len(flows)} and {len(pressures)}"
+            )
+        if len(set(self.points)) < len(self.points):
+            raise ValueError("inputs of a sector: a point is named twice; name each once")
+        self.passed_over = 0  # summaries that came twice, or too late for their hour
+        self._flows = len(flows)
+        self._column = {point: i for i, point in enumerate(self.points)}
+        self._utc_offset_s = utc_offset_s
+        self._hours = _Rows(4 * len(self.points), 0.0)  # seconds, value * seconds, lowest, highest of each point
+        self._rows = _Rows(len(CHANNELS) + 1, 0.0)  # and the rule's score
+        self._factors: dict[tuple[int, str], float] = {}
+        self._last_start_s = [-np.inf] * len(self.points)
+        self._first_h: int | None = None  # the first hour with data
+        self._done_h: int | None = None  # rows are known up to this hour, it excluded
+        self._baseline: Baseline | None = None
+        self._renewed_h: int | None = None
+        self._usually_stuck = np.zeros(len(self.points), bool)
+        self._latest: _Latest | None = None
+
+    def add(self, point: str, start_s: float, period_s: float, aggregate: Aggregate, unit: str) -> None:
+        column = self._column[point]
+        if not 0 < period_s <= HOUR_S:
+            raise ValueError(f"{point}: expected periods of at most an hour, got {period_s:.0f} s; summarise it finer")
+        if aggregate.mean is None:
+            return
+        hour = int(start_s // HOUR_S)
+        if start_s <= self._last_start_s[column] or (self._done_h is not None and hour < self._done_h):
+            self.passed_over += 1
+            return
+        factor = self._factor(point, column, unit)
+        mean = aggregate.mean * factor
+        low = mean if aggregate.min is None else aggregate.min * factor
+        high = mean if aggregate.max is None else aggregate.max * factor
+        if column >= self._flows and not PLAUSIBLE_BAR[0] <= mean <= PLAUSIBLE_BAR[1]:
+            return
+        self._last_start_s[column] = start_s
+        if self._first_h is None:
+            self._first_h = hour
+        cell = self._hours.at(hour).reshape(4, -1)[:, column]
+        cell[2] = low if cell[0] == 0 else min(cell[2], low)
+        cell[3] = high if cell[0] == 0 else max(cell[3], high)
+        cell[0] += period_s
+        cell[1] += mean * period_s
+
+    def _factor(self, point: str, column: int, unit: str) -> float:
+        """From the unit to m3/h or bar."""
+        known = self._factors.get((column, unit))
+        if known is None:
+            try:
+                known = self._factors[column, unit] = convert(1.0, unit, "m3/h" if column < self._flows else "bar")
+            except ValueError as error:
+                raise ValueError(f"{point}: {error}") from None
+        return known
+
+    def features(self, now_s: float) -> Features | None:
+        now_h = int(now_s // HOUR_S)
+        self.advance(now_h)
+        if self.missing(now_s) or self._latest is None:
+            return None
+        rows = self._rows.between(now_h - 1 - LAGS_H[0], now_h)
+        x = stacked(rows[:, :-1])[-1]
+        evidence = sorted(self._latest.evidence(self.points), key=lambda reason: -reason.weight)
+        return Features(now_s, x, evidence, float(rows[-1, -1]))
+
+    def missing(self, now_s: float) -> str:
+        if self._first_h is None:
+            return "aucune mesure encore"
+        now_h = int(now_s // HOUR_S)
+        self.advance(now_h)
+        if self._baseline is None:
+            have = self._values(now_h - LEARNT_H - RENEWED_H, now_h)
+            days = int(np.isfinite(have).sum(0).max() // 24)
+            need = (NEEDED_H + RENEWED_H) // 24
+            return f"{days} jours de mesures sur {need} au moins : le guet apprend encore ce secteur"
+        if not (self._hours.between(now_h - 3, now_h)[:, : len(self.points)] > 0).any():
+            return "aucune mesure depuis 3 heures au moins"
+        return ""
+
+    def advance(self, until_h: int) -> tuple[Floats, Floats]:
+        """Makes the rows of all hours before `until_h` (hours since 1970) that are not made yet, and gives them, (hours,
+        CHANNELS), with the rule's score of each hour; zeros while there is no baseline."""
+        if self._first_h is None or (self._done_h is not None and until_h <= self._done_h):
+            return np.zeros((0, len(CHANNELS))), np.zeros(0)
+        begin_h = max(self._first_h if self._done_h is None else self._done_h, until_h - self._rows.capacity)
+        hour = begin_h
+        while hour < until_h:
+            block = hour // RENEWED_H * RENEWED_H
+            end = min(until_h, block + RENEWED_H)
+            if block != self._renewed_h:
+                self._renew(block)
+            self._rows.put(hour, self._judge(hour, end))
+            hour = self._done_h = end
+        rows = self._rows.between(begin_h, until_h)
+        return rows[:, :-1], rows[:, -1]
+
+    def _renew(self, at_h: int) -> None:
+        self._renewed_h = at_h
+        stretch = self._stretch(at_h - RENEWED_H - LEARNT_H, at_h - RENEWED_H, learning=True)
+        if np.isfinite(stretch.values).sum(0).max() >= NEEDED_H:
+            self._baseline = Baseline.learn(stretch)
+        else:
+            self._baseline = None
+
+    def _judge(self, begin_h: int, end_h: int) -> Floats:
+        self._latest = None
+        if self._baseline is None:
+            return np.zeros((end_h - begin_h, len(CHANNELS) + 1))
+        stretch = self._stretch(begin_h - LOOKBACK_H, end_h)
+        judged = self._baseline.judge(stretch)
+        known = np.isfinite(stretch.values)
+        fresh = np.array([known[i : i + 24].mean() for i in range(LOOKBACK_H - 23, len(known) - 23)])
+        self._latest = _Latest(judged, self._baseline, stretch)
+        return np.column_stack([channels(judged, self._baseline, fresh), rule_scores(judged)])
+
+    def _stretch(self, begin_h: int, end_h: int, learning: bool = False) -> Stretch:
+        values = self._values(begin_h, end_h, learning)
+        hours = np.arange(begin_h, end_h, dtype=np.int64)
+        if self._utc_offset_s is not None:
+            hours = hours + np.array([int(self._utc_offset_s(h * HOUR_S) // HOUR_S) for h in range(begin_h, end_h)])
+        day = hours // 24
+        rest = ((day + 3) % 7 >= 5).astype(np.int64)  # 1970-01-01 was a Thursday
+        return Stretch(values, self._flows, day, hours % 24, rest)
+
+    def _values(self, begin_h: int, end_h: int, learning: bool = False) -> Floats:
+        """(hours, points): hourly means, NaN where less than a quarter of the hour is known or the sensor is stuck."""
+        raw = self._hours.between(begin_h - OFTEN_STUCK_H, end_h).reshape(-1, 4, len(self.points))
+        seconds, total, low, high = raw[:, 0], raw[:, 1], raw[:, 2], raw[:, 3]
+        known = seconds >= HOUR_S / 4
+        same = known & (low == high)
+        same[1:] &= ~known[:-1] | ((low[1:] == high[:-1]) & (low[:-1] == high[:-1]))
+        stuck = _run(same, OFTEN_STUCK_H)
+        if learning:
+            counted = known[OFTEN_STUCK_H:].sum(0)
+            self._usually_stuck = _run(same, STUCK_H)[OFTEN_STUCK_H:].sum(0) > 0.1 * np.maximum(counted, 1)
+        stuck |= _run(same, STUCK_H) & ~self._usually_stuck
+        means = np.where(known & ~stuck, total / np.maximum(seconds, 1.0), np.nan)
+        return means[OFTEN_STUCK_H:]
+
+
+def channels(judged: Judged, baseline: Baseline, fresh: Floats) -> Floats:
+    """(hours, CHANNELS) of judged hours; fresh (hours): share of the last day's values that are known."""
+    z, size = judged.z, judged.size
+    hours, pressures = z.shape[1], (z.shape[2] - PRESSURES) // 3
+    share = size[:, :, OFFSET] / baseline.level_m3_h
+    if pressures:
+        by_sensor = z[:, :, PRESSURES:].reshape(3, hours, 3, pressures)
+        bar = size[1, :, PRESSURES : PRESSURES + 2 * pressures].reshape(hours, 2, pressures)
+    else:
+        by_sensor, bar = np.full((3, hours, 3, 1), np.nan), np.full((hours, 2, 1), np.nan)
+    most, second, mean, least = _pooled(by_sensor)  # each (spans, hours, kinds)
+    drop, others, given = 0, 1, 2
+    bar_most, _, bar_mean, _ = _pooled(bar)
+    known = np.isfinite(by_sensor[1])
+    steps = _steps(judged)
+    columns = [
+        *(z[span, :, column] for column in (USUAL_FLOW, OFFSET) for span in range(3)),
+        *(40 * share[1], 80 * share[2]),
+        *(z[span, :, FLOW_GIVEN] for span in range(3)),
+        *(of[span, :, drop] for span in (0, 1) for of in (most, mean, least)),
+        *(most[0, :, others], second[0, :, others], least[0, :, others]),
+        *(most[1, :, others], second[1, :, others], mean[1, :, others], least[1, :, others]),
+        *(most[2, :, others], second[2, :, others], least[2, :, others]),
+        *(most[0, :, given], mean[0, :, given]),
+        *(most[1, :, given], mean[1, :, given], least[1, :, given]),
+        mean[2, :, given],
+        20 * bar_mean[:, drop],
+        40 * bar_most[:, others],
+        *(np.sqrt(step) for step in steps),
+        np.sqrt(np.minimum(steps[0], np.maximum(steps[1], steps[2]))),
+        np.isfinite(z[1, :, USUAL_FLOW]),
+        known[:, drop].any(1),
+        known[:, others].any(1),
+        known[:, drop].sum(1) / 12,
+        fresh,
+        np.ones(hours),
+    ]
+    return np.asarray(np.clip(_zeroed(np.column_stack(columns)), -CLIP, CLIP))
+
+
+def rule_scores(judged: Judged) -> Floats:
+    """(hours,): minimum night flow and CUSUM; above 1 the rule would alert."""
+    flow, _, others = _steps(judged)
+    nights = _zeroed(judged.z[2, :, OFFSET]) / RULE_NIGHTS_Z
+    return np.asarray(np.maximum(0.0, np.maximum(nights, np.maximum(flow, others) / RULE_STEP)))
+
+
+def _steps(judged: Judged) -> tuple[Floats, Floats, Floats]:
+    """A CUSUM over the last three days, each (hours,): how much the hourly z have been above STEP_FROM without a break, of
+    the flow, and of the pressure that moved most against its usual day and against the others."""
+    hours, span = judged.z.shape[1], SPANS_H[2]
+    pressures = (judged.z.shape[2] - PRESSURES) // 3
+    columns = [USUAL_FLOW, *range(PRESSURES, PRESSURES + 2 * pressures)]
+    above = np.clip(_zeroed(judged.hourly[-hours - span + 1 :, columns]), -6, 6) - STEP_FROM
+    backwards = np.lib.stride_tricks.sliding_window_view(above, span, axis=0)[..., ::-1]
+    steps = np.maximum(np.cumsum(backwards, -1).max(-1), 0.0)
+    none = np.zeros((hours, 1))
+    drop, others = np.hstack([none, steps[:, 1 : 1 + pressures]]), np.hstack([none, steps[:, 1 + pressures :]])
+    return steps[:, 0], drop.max(1), others.max(1)
+
+
+def stacked(rows: Floats) -> NDArray[np.float32]:
+    """Rows of consecutive hours as inputs of a model, (hours, len(LAGS_H), CHANNELS), oldest first. The first LAGS_H[0]
+    rows are past only; inputs are given for the others."""
+    last = np.arange(LAGS_H[0], len(rows))
+    return np.asarray(rows[last[:, None] - np.array(LAGS_H)], np.float32)
+
+
+def _pooled(z: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Largest, second largest, mean and smallest over the sensors, which are the last axis; NaN where none is known."""
+    ordered = np.sort(z, -1)  # NaN come last
+    count = np.isfinite(z).sum(-1)
+    last = np.maximum(count - 1, 0)[..., None]
+    most = np.take_along_axis(ordered, last, -1)[..., 0]
+    second = np.take_along_axis(ordered, np.maximum(last - 1, 0), -1)[..., 0]
+    mean = np.where(count > 0, _zeroed(z).sum(-1) / np.maximum(count, 1), np.nan)
+    return most, second, mean, ordered[..., 0]
+
+
+def _zeroed(x: Floats) -> Floats:
+    return np.where(np.isnan(x), 0.0, x)
+
+
+class _Latest:
+    """The last judged hour, for reasons and for the rule."""
+
+    def __init__(self, judged: Judged, baseline: Baseline, stretch: Stretch) -> None:
+        self.judged, self.baseline, self.stretch = judged, baseline, stretch
+        self.flows, self.pressures = stretch.flows, stretch.values.shape[1] - stretch.flows
+        self._z, self._size = _zeroed(judged.z[:, -1]), judged.size[:, -1]
+
+    def evidence(self, points: Sequence[str]) -> Iterator[Reason]:
+        """The strongest reason of each point that has one."""
+        if self.flows:
+            column, span = self._strongest((USUAL_FLOW, OFFSET))
+            if self._z[span, column] >= LEAST_Z:
+                yield self._flow(points[self._leading_flow()], column, span)
+        for i in range(self.pressures):
+            column, span = self._strongest((PRESSURES + self.pressures + i, PRESSURES + i))
+            if self._z[span, column] >= LEAST_Z:
+                yield self._pressure(points[self.flows + i], column, span)
+
+    def _strongest(self, columns: Sequence[int]) -> tuple[int, int]:
+        span, which = divmod(int(np.argmax(self._z[:, columns])), len(columns))
+        return columns[which], span
+
+    def _flow(self, point: str, column: int, span: int) -> Reason:
+        z, added, hours = float(self._z[span, column]), float(self._size[span, column]), SPANS_H[span]
+        if span == 0:
+            seen = float(np.nanmean(self.judged.net[-hours:]))
+            usual = float(self.judged.expected_net[-hours:].mean())
+            quiet = np.argsort(self.baseline.usual.net[0])[:6]
+            when = "débit de nuit" if self.stretch.hour[-1] in quiet else "débit"
+            text = f"{when} {_number(seen, 1)} m³/h contre {_number(usual, 1)} ± {_number(added / z, 1)} attendu"
+        else:
+            more = f"{_number(added, 1, sign=True)} ± {_number(added / z, 1)} m³/h"
+            text = f"débit {more} par rapport à l'habitude, sur {hours} h"
+        return Reason(point, f"{'flow' if column == USUAL_FLOW else 'offset'}_{hours}h", z, text)
+
+    def _leading_flow(self) -> int:
+        """The flow that is most above its own usual day over the last three hours."""
+        expected = self.baseline.usual.points[self.stretch.rest[-3:], self.stretch.hour[-3:]]
+        seen = self.stretch.values[-3:, : self.flows] - expected[:, : self.flows]
+        return int(np.argmax(_zeroed(seen).mean(0)))
+
+    def _pressure(self, point: str, column: int, span: int) -> Reason:
+        z, lost, hours = float(self._z[span, column]), float(self._size[span, column]), SPANS_H[span]
+        usual = column < PRESSURES + self.pressures
+        against = "aux mêmes heures des quatre dernières semaines" if usual else "aux autres capteurs"
+        less = f"{_number(-lost, 3, sign=True)} ± {_number(lost / z, 3)} bar"
+        return Reason(
+            point,
+            f"{'drop' if usual else 'others'}_{hours}h",
+            z,
+            f"pression {less} par rapport {against}, sur {hours} h",
+        )
+
+
+def _number(value: float, digits: int, sign: bool = False) -> str:
+    """As French people write it, with a true minus."""
+    return f"{value:{'+' if sign else ''}.{digits}f}".replace(".", ",").replace("-", "−")
+
+
+def _run(same: Flags, hours: int) -> Flags:
+    """Where `same` has held for at least `hours` rows."""
+    count = np.cumsum(same, 0, dtype=np.int64)
+    held = count.copy()
+    held[hours:] -= count[:-hours]
+    return np.asarray(held == hours)
+
+
+class _Rows:
+    """Rows of numbers by hour since 1970, of the last `capacity` hours at least."""
+
+    capacity = int(HISTORY_S // HOUR_S) + RENEWED_H
+
+    def __init__(self, width: int, blank: float) -> None:
+        self._data = np.full((2 * self.capacity, width), blank)
+        self._blank, self._begin_h = blank, 0
+
+    def at(self, hour: int) -> Floats:
+        """The row of an hour, to write to. Hours before what is kept give a row that is forgotten."""
+        if not 0 <= hour - self._begin_h < len(self._data):
+            self._move(hour)
+        if hour < self._begin_h:
+            return np.full(self._data.shape[1], self._blank)
+        return np.asarray(self._data[hour - self._begin_h])
+
+    def put(self, hour: int, rows: Floats) -> None:
+        for i, row in enumerate(rows):
+            self.at(hour + i)[:] = row
+
+    def between(self, begin_h: int, end_h: int) -> Floats:
+        """A copy of the rows of these hours, blank where there are none."""
+        out = np.full((end_h - begin_h, self._data.shape[1]), self._blank)
+        first, last = max(begin_h, self._begin_h), min(end_h, self._begin_h + len(self._data))
+        if first < last:
+            out[first - begin_h : last - begin_h] = self._data[first - self._begin_h : last - self._begin_h]
+        return out
+
+    def _move(self, hour: int) -> None:
+        """Makes room for an hour after the last."""
+        begin_h = hour - self.capacity
+        if begin_h > self._begin_h:
+            kept = self.between(begin_h, begin_h + len(self._data))
+            self._data, self._begin_h = kept, begin_h
