@@ -100,6 +100,7 @@ class Decider:
         else:
             self._follow(time_s, score, time_s - memory.last_s)
         memory.last_s = time_s
+        limit = self._limit()  # what the score is held against, before an alert sets a floor of its own
         self._gather(time_s, score)
         cleared = self._clears(time_s, score)
         raised = self._raises(time_s)
@@ -109,7 +110,7 @@ class Decider:
             memory.raised_s = time_s
             memory.floor = score
             memory.evidence, memory.calm_s, memory.low_s = 0.0, time_s, None
-        return self._verdict(score, raised=raised, cleared=cleared)
+        return self._verdict(score, limit, raised=raised, cleared=cleared)
 
     def state(self) -> dict[str, float | None]:
         """All it remembers, for JSON."""
@@ -180,7 +181,9 @@ class Decider:
         raised_s = self._memory.raised_s
         return raised_s is not None and time_s - raised_s < self.decision.hold_s
 
-    def _verdict(self, score: float | None, raised: bool = False, cleared: bool = False) -> Verdict:
+    def _verdict(
+        self, score: float | None, limit: float | None = None, raised: bool = False, cleared: bool = False
+    ) -> Verdict:
         memory, decision = self._memory, self.decision
         suspect = memory.evidence >= 0.25 * decision.evidence
         if memory.alert_s is not None:
@@ -191,4 +194,4 @@ class Decider:
             state, since_s = State.SUSPECT, memory.calm_s
         else:
             state, since_s = State.NORMAL, None
-        return Verdict(state, since_s, raised, cleared, score, self._limit())
+        return Verdict(state, since_s, raised, cleared, score, self._limit() if limit is None else limit)

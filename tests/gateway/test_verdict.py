@@ -126,3 +126,22 @@ def test_killed_at_any_step_it_goes_on_as_if_nothing_had_happened(scores, killed
 def test_a_state_that_is_none_is_refused(state):
     with pytest.raises(ValueError, match="state of a verdict"):
         Decider(DECISION).restore(state)
+
+
+def test_a_watch_that_is_usually_quiet_needs_less():
+    import dataclasses
+
+    sensitive = dataclasses.replace(DECISION, jump=3.0, clear=-4.0)
+    quiet = [-6] * 50 + [-1] * 30
+    assert raised(quiet) == []
+    assert raised(quiet, sensitive) != []
+    assert raised([-1] * 200, sensitive) == []
+
+
+def test_a_power_makes_strong_evidence_count_more():
+    import dataclasses
+
+    squared = dataclasses.replace(DECISION, power=2.0, cap=30.0)
+    assert raised([0] * 10 + [4.5] * 10, squared) == [10]
+    assert raised([0] * 10 + [1.2] * 100, squared) == []
+    assert raised([0] * 10 + [1.2] * 100) != []

@@ -92,7 +92,6 @@ def test_an_alert_says_why(whole: list[dict[str, object]]) -> None:
     assert alert.baseline.fired
 
 
-@pytest.mark.xfail(reason="Decider.step tells the floor that the alert itself has set", strict=True)
 def test_the_threshold_of_an_alert_is_the_one_it_went_over(whole: list[dict[str, object]]) -> None:
     alert = Alert.from_json(whole[0])
     assert alert.score >= alert.threshold
