@@ -38,6 +38,7 @@ LAST_WORDS_S = 12.0
 """Real time kept at the end for the gateway to empty its outbox and for the report."""
 FASTEST = 1000.0
 """Times real time; above it the RS-485 line, which is paced as a real one, could not be polled any more."""
+RECONNECTED_WITHIN_S = 5.0
 SHORTEST_S = 40.0
 
 
@@ -126,7 +127,9 @@ class _Play:
                     task.cancel()
             until_s = self.now()
             self._tell("le jour est là : la passerelle vide sa file et s'arrête")
-            await uplink.mend()
+            if uplink.is_cut:
+                await uplink.mend()
+                await asyncio.sleep(RECONNECTED_WITHIN_S)
             await gateway.end()
             last_seq, pending = await outbox_left(site, at_start)
             await platform.settled(last_seq - pending)

@@ -393,10 +393,12 @@ def past(scenario: Scenario, folder: Path, network: Path | None, devices: Sequen
 def sector_of_network(path: Path, scenario: Scenario) -> Sector:
     """A water sector from an EPANET file for this scenario, its burst at a junction that the seed draws. Raises
     ScenarioError when the file cannot be used or `wntr` is not installed."""
+    from simulator.hydraulics import require_wntr
     from simulator.networks import network_from_file
     from simulator.water import trace_from_inp
 
     try:
+        require_wntr()
         junctions = list(network_from_file(str(path)).model.junction_name_list)
         bursts = [
             Burst(
