@@ -111,3 +111,16 @@ def interval(
     false = drawn[:, 2] / np.maximum(drawn[:, 3], 1e-9)
     low, high = np.percentile(share, [2.5, 97.5]), np.percentile(false, [2.5, 97.5])
     return (float(low[0]), float(low[1])), (float(high[0]), float(high[1]))
+
+
+def gain(
+    ours: tuple[Sequence[Course], Decision], theirs: tuple[Sequence[Course], Decision], seed: int = 0
+) -> tuple[float, tuple[float, float]]:
+    """By how much more leaks are found than by another detector on the same gateways, as a share, and its 95 % interval
+    by bootstrap over gateways."""
+    pairs = [(tally(mine, ours[1]), tally(other, theirs[1])) for mine, other in zip(ours[0], theirs[0], strict=True)]
+    counts = np.array([(len(a.found) - len(b.found), len(a.found) + len(a.missed)) for a, b in pairs], float)
+    drawn = counts[np.random.default_rng(seed).integers(0, len(counts), (2000, len(counts)))].sum(1)
+    shares = drawn[:, 0] / np.maximum(drawn[:, 1], 1)
+    low, high = np.percentile(shares, [2.5, 97.5])
+    return float(counts[:, 0].sum() / max(counts[:, 1].sum(), 1)), (float(low), float(high))

@@ -101,9 +101,13 @@ class SectorWindow:
         self._flows = len(flows)
         self._column = {point: i for i, point in enumerate(self.points)}
         self._utc_offset_s = utc_offset_s
+        self._factors: dict[tuple[int, str], float] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        """Starts from nothing."""
         self._hours = _Rows(4 * len(self.points), 0.0)  # seconds, value * seconds, lowest, highest of each point
         self._rows = _Rows(len(CHANNELS) + 1, 0.0)  # and the rule's score
-        self._factors: dict[tuple[int, str], float] = {}
         self._last_start_s = [-np.inf] * len(self.points)
         self._first_h: int | None = None  # the first hour with data
         self._done_h: int | None = None  # rows are known up to this hour, it excluded
@@ -119,6 +123,8 @@ class SectorWindow:
         if aggregate.mean is None:
             return
         hour = int(start_s // HOUR_S)
+        if self._done_h is not None and hour < self._done_h - self._rows.capacity:
+            self._forget()  # the clock was far ahead and has come back
         if start_s <= self._last_start_s[column] or (self._done_h is not None and hour < self._done_h):
             self.passed_over += 1
             return

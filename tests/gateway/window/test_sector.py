@@ -243,3 +243,13 @@ def test_local_days_follow_the_clock_change(calm):
 
     window = fill(SectorWindow(INPUTS, utc_offset_s=offset_s), times, values)
     assert window.features(START_S + 36 * DAY_S) is not None
+
+
+def test_a_clock_that_was_years_ahead_and_comes_back_is_survived(calm):
+    times, values = calm
+    window = fill(SectorWindow(INPUTS), times[:960], {p: v[:960] for p, v in values.items()})
+    future_s = START_S + 4000 * DAY_S
+    fill(window, [future_s], {p: v[:1] for p, v in values.items()})
+    assert window.features(future_s + 3600) is None
+    fill(window, times[960:], {p: v[960:] for p, v in values.items()})
+    assert window.features(START_S + 36 * DAY_S) is not None
