@@ -45,7 +45,8 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What came of an action. read_back: what the device says after it; None when it said nothing."""
+    """What came of an action. read_back: what the device says after it; None when it said nothing, and for a point that can
+    only be written, where `confirmed` means that the device confirmed the write."""
 
     action: Action
     time_s: float
@@ -94,6 +95,9 @@ class Gate:
                     await asyncio.sleep(READ_BACK_PAUSE_S)
                 try:
                     await writer.write(device, point, action.value)
+                    if point.write_only:  # the device's confirmation of the write is all there is
+                        error = ""
+                        break
                     read_back = await writer.read_point(device, point)
                 except BusError as problem:
                     error = str(problem)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,10 @@ from gateway.link.serial import SerialLink
 from gateway.link.tcp import TcpLink
 from gateway.live import Live
 from gateway.outbox import Outbox
-from gateway.plan import plan_ears, plan_visits
+from gateway.plan import Refusals, plan_ears, plan_visits
 from gateway.poll import HeardBus, PolledBus
 from gateway.reading import Snapshot, split_point
-from gateway.site import LightingEntry, Radio, Site, load_site
+from gateway.site import Device, LightingEntry, Radio, Site, load_site
 from gateway.store import Store
 from gateway.summary import Summary
 from gateway.upstream.mqtt import Pace, Uplink
@@ -125,6 +125,7 @@ class Gateway:
     def __init__(self, site: Site, watches: list[Watch], store: Store, clock: Clock) -> None:
         self.site, self.store, self.clock = site, store, clock
         self.stop = asyncio.Event()
+        self._beside: set[asyncio.Task[None]] = set()
         self.buses = {name: self._bus(name) for name in site.buses}
         self.live = Live(site, clock, self.buses)
         self.judge = Judge(site, watches)
@@ -147,7 +148,15 @@ class Gateway:
         codec, link = protocol.codec(), protocol.open(bus)
         if isinstance(bus, Radio):
             return HeardBus(name, link, plan_ears(devices, codec), self.clock, self._take)  # type: ignore[arg-type]
-        return PolledBus(name, link, codec, plan_visits(devices, codec), self.clock, self._take)  # type: ignore[arg-type]
+        refusals = {
+            device.name: Refusals.from_json(body)
+            for device in devices
+            if (body := self.store.state(f"refusals/{device.name}")) is not None
+        }
+        return PolledBus(
+            name, link, codec, devices, self.clock, self._take,  # type: ignore[arg-type]
+            refusals=refusals, learnt=self._learnt, returned=self._returned,
+        )  # fmt: skip
 
     def _take(self, snapshot: Snapshot) -> None:
         self.live.take(snapshot)
@@ -156,6 +165,35 @@ class Gateway:
         if self.site.upstream is not None and self.site.upstream.readings:
             body = {"device": snapshot.device, "values": dict(snapshot.values)}
             self.store.put(Kind.READING, snapshot.time_s, body)
+
+    def _learnt(self, device: str, refusals: Refusals) -> None:
+        self._later(self.store.decide({f"refusals/{device}": refusals.as_json()}), f"remember {device}")
+
+    def _returned(self, device: Device) -> None:
+        if device.profile.setup:
+            self._later(self._set_up(device), f"set up {device.name}")
+
+    async def _set_up(self, device: Device) -> None:
+        """Tells a device that is met or is back what its profile says it must be told; each goes through the gate."""
+        for setting in device.profile.setup:
+            reason = f"réglage demandé par le profil {device.profile_name}, à chaque retour de l'appareil"
+            try:
+                await self.gate.perform(Action(f"{device.name}/{setting.point}", setting.value, reason))
+            except ActionError as error:
+                log.error("device=%s not set up: %s", device.name, error)
+
+    def _later(self, work: Coroutine[Any, Any, object], name: str) -> None:
+        """Does something beside the field loop; what fails is logged and tried again when it next comes up."""
+
+        async def guarded() -> None:
+            try:
+                await work
+            except StoreError as error:
+                log.error("%s: %s", name, error)
+
+        task = asyncio.get_running_loop().create_task(guarded(), name=name)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)
 
     def _record_action(self, done: Done) -> None:
         self.actions = [*self.actions[-99:], done]
@@ -174,7 +212,7 @@ class Gateway:
                 ]
                 uplink = tasks.create_task(self.uplink.run(), name="uplink") if self.uplink is not None else None
                 await self.stop.wait()
-                for task in field:
+                for task in (*field, *self._beside):
                     task.cancel()
                 self.store.put(Kind.STATUS, self.clock.now(), self.status())
                 await self.store.flush()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gateway.codec.dali import QUERY_AREA
+from gateway.line import parse_line
 from gateway.plan import Block, Visit
 from gateway.site import Radio, Serial, Tcp
 
@@ -89,23 +90,14 @@ def _busy_s(bus: Serial | Tcp | Radio, visit: Visit, block: Block) -> float:
     interval_s = profile.limits().interval_s if profile.protocol in ("modbus", "dali") else 0.0
     match bus.protocol:
         case "modbus-rtu":
-            character_s, silence_s = line_times(bus.line)
+            line = parse_line(bus.line)
             # Request: unit, function, address, count, CRC. Answer: unit, function, length, data, CRC.
             bits = block.span.area in (1, 2)
             data = (block.span.count + 7) // 8 if bits else 2 * block.span.count
-            taken_s = (8 + 5 + data) * character_s + TURNAROUND_S + 2 * silence_s
+            taken_s = line.wire_s(8 + 5 + data) + TURNAROUND_S + 2 * line.silence_s
         case "dali-sci":
             exchanges = 1 if block.span.area == QUERY_AREA else block.span.count + DALI_BANK_EXCHANGES
             taken_s = exchanges * DALI_EXCHANGE_S
         case _:
             taken_s = TCP_EXCHANGE_S
     return max(taken_s, interval_s)
-
-
-def line_times(line: str) -> tuple[float, float]:
-    """Of a setting such as "19200 8E1": seconds for one character, and the silence between two frames (MODBUS over Serial
-    Line V1.02, 2.5.1.1: 3.5 characters, 1.75 ms above 19,200 baud)."""
-    speed, framing = line.split()
-    baud = int(speed)
-    character_s = (1 + int(framing[0]) + (framing[1] != "N") + int(framing[2])) / baud
-    return character_s, 0.00175 if baud > 19200 else 3.5 * character_s

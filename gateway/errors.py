@@ -7,6 +7,7 @@
         NoAnswer                            silence: wiring, power, address
         GarbledAnswer                       bytes came, but not an answer: speed, parity, noise, two devices
         Refused                             the device understood and said no: carries its code
+          NoSuchPlace                       it has nothing at a place that was asked for: ask for less at once
       ActionError                           a write was not allowed, or its read-back did not confirm it
       StoreError, UplinkError               our disk; the way to the platform
 
@@ -74,6 +75,10 @@ class Refused(BusError):
     def __init__(self, message: str, code: int, raw: bytes = b"") -> None:
         self.code = code
         super().__init__(message, raw)
+
+
+class NoSuchPlace(Refused):
+    """The device says that there is nothing at one of the places asked for (Modbus: illegal data address)."""
 
 
 class ActionError(GuetError):

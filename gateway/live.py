@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.alert import iso
@@ -14,6 +14,7 @@ from gateway.clock import Clock
 from gateway.poll import HeardBus, PolledBus
 from gateway.reading import Quality, Reading, Snapshot
 from gateway.site import Device, Site
+from gateway.unit import UNITS
 
 CURVE_LENGTH = 360
 """Values kept in memory per point: 12 bytes each, 6 hours at one a minute."""
@@ -119,7 +120,8 @@ class Live:
         )
         bad = [r for r in readings if r.quality is not Quality.GOOD]
         if health and health.lost_since_s is not None:
-            words = f"muet depuis {iso(health.lost_since_s)} : {health.last_error}"
+            words = f"muet depuis {iso(health.lost_since_s)}{_last_known(device, readings, self.curves)}"
+            words += f", essais depuis : {health.tries_since_lost} ; {health.last_error}"
         elif last_s is None:
             words = "en attente de la première réponse" + (
                 f" : {health.last_error}" if health and health.last_error else ""
@@ -140,3 +142,13 @@ class Live:
         """Requests sent on a bus, or broadcasts heard, since the start."""
         found = self._buses[bus]
         return found.link.traffic.requests if isinstance(found, PolledBus) else found.ear.traffic.answers
+
+
+def _last_known(device: Device, readings: Sequence[Reading], curves: Mapping[str, Curve]) -> str:
+    """The last usable value of a silent device's first point that had one."""
+    for reading in readings:
+        known = [value for _, value in curves[reading.point] if value is not None]
+        if known:
+            point = reading.point.partition("/")[2]
+            return f", dernière valeur {point} = {known[-1]:g} {UNITS[device.points[point].unit].shown}".rstrip()
+    return ""

@@ -1,13 +1,15 @@
 """The plan of a bus: which spans of which devices are read how often, and what becomes of their bytes.
 
 Points of one device with the same period are read together and become one snapshot; the codec merges their places into
-as few requests as the device takes. (Deadlines, bus budget and splitting after an illegal address build on this.)
+as few requests as the device takes. What a device turned out to refuse (`Refusals`) is planned around.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from types import MappingProxyType
 
 from gateway.codec import HeardCodec, Place, PolledCodec, Span
 from gateway.profile import AnyPoint, BthomePoint, DaliPoint, ModbusPoint, bytes_of, decoder_of
@@ -38,34 +40,124 @@ class Block:
     columns: tuple[Column, ...]
 
 
+ABSENT_EVERY_S = 86_400.0
+"""How often a place that a device said it does not have is asked for again: it may get another firmware."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """What a device has been found to refuse. absent: points whose place it does not have; cuts: points before which a
+    request has to begin anew, because it refuses to be asked for both sides at once."""
+
+    absent: frozenset[str] = frozenset()
+    cuts: frozenset[str] = frozenset()
+
+    def after(self, block: Block) -> Refusals:
+        """What is known once the device said that it has nothing at a place of this block.
+
+        A block of several places is cut at its widest hole, or else in the middle, until the place that is not there
+        stands alone. That explains the cuts that led to it, and the next plan merges around it again; cuts that nothing
+        explains stay.
+        """
+        columns = sorted(block.columns, key=lambda column: column.start)
+        starts = sorted({column.start for column in columns})
+        if len(starts) == 1:
+            return Refusals(self.absent | {column.point for column in columns}, frozenset())
+        stops = {start: max(c.stop for c in columns if c.start <= start) for start in starts}
+        holes = {start: start - stops[before] for before, start in pairwise(starts)}
+        cut = max(holes, key=holes.__getitem__) if max(holes.values()) > 0 else starts[len(starts) // 2]
+        return Refusals(self.absent, self.cuts | {column.point for column in columns if column.start == cut})
+
+    def without(self, points: Collection[str]) -> Refusals:
+        """What is known once the device did give these points."""
+        return Refusals(self.absent - set(points), self.cuts)
+
+    def as_json(self) -> dict[str, list[str]]:
+        """For the store."""
+        return {"absent": sorted(self.absent), "cuts": sorted(self.cuts)}
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Sequence[str]]) -> Refusals:
+        """The inverse of `as_json`. Points that the profile does not have any more do no harm."""
+        return cls(frozenset(body["absent"]), frozenset(body["cuts"]))
+
+
+NOTHING_REFUSED = Refusals()
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """All that is read of one device at one time; becomes one snapshot. period_s in site time."""
+    """All that is read of one device at one time; becomes one snapshot. period_s in site time. absent: it only asks for
+    what the device said it does not have."""
 
     device: Device
     period_s: float
     blocks: tuple[Block, ...]
+    absent: bool = False
 
     @property
     def points(self) -> tuple[str, ...]:
         return tuple(column.point for block in self.blocks for column in block.columns)
 
 
-def plan_visits(devices: Sequence[Device], codec: PolledCodec) -> list[Visit]:
-    """The visits that keep every point of these devices, all on one polled bus, read at its period."""
+def plan_visits(
+    devices: Sequence[Device], codec: PolledCodec, refusals: Mapping[str, Refusals] = MappingProxyType({})
+) -> list[Visit]:
+    """The visits that keep every point of these devices, all on one polled bus, read at its period. refusals: by device,
+    what it is known to refuse."""
     visits = []
     for device in devices:
+        known = refusals.get(device.name, NOTHING_REFUSED)
         by_period: dict[float, list[AnyPoint]] = {}
+        absent = [point for point in device.points.values() if point.name in known.absent]
         for point in device.points.values():
-            by_period.setdefault(device.period_s(point), []).append(point)
+            if point.name not in known.absent and not point.write_only:
+                by_period.setdefault(device.period_s(point), []).append(point)
         for period_s, points in sorted(by_period.items()):
-            blocks = tuple(_blocks(device, points, codec))
-            visits.append(Visit(device, period_s, blocks))
+            visits.append(Visit(device, period_s, tuple(plan_blocks(device, points, codec, known))))
+        if absent:
+            alone = [block for point in absent for block in plan_blocks(device, [point], codec)]
+            visits.append(Visit(device, max(ABSENT_EVERY_S, device.every_s), tuple(alone), absent=True))
     return visits
 
 
-def _blocks(device: Device, points: Sequence[AnyPoint], codec: PolledCodec) -> list[Block]:
-    placed = [(point, point.place, bytes_of(point)) for point in points if isinstance(point, ModbusPoint | DaliPoint)]
+def plan_blocks(
+    device: Device, points: Sequence[AnyPoint], codec: PolledCodec, known: Refusals = NOTHING_REFUSED
+) -> list[Block]:
+    """The requests that read these points, none over what the device is known to refuse."""
+    placed = {point.name: point for point in points if isinstance(point, ModbusPoint | DaliPoint)}
+    absent = {
+        point.name: point
+        for point in device.points.values()
+        if point.name in known.absent and isinstance(point, ModbusPoint | DaliPoint)
+    }
+    blocks = _merged(device, [*placed.values(), *absent.values()], codec)
+    if not absent and not known.cuts:
+        return blocks
+    return [
+        block
+        for whole in blocks
+        for part in _parts(whole, known)
+        for block in _merged(device, [placed[n] for n in part], codec)
+    ]
+
+
+def _parts(block: Block, known: Refusals) -> list[list[str]]:
+    """The points of a block that may be read together, in the order of their places."""
+    parts: list[list[str]] = [[]]
+    previous = -1
+    for column in sorted(block.columns, key=lambda column: column.start):
+        here = [other.point for other in block.columns if other.start == column.start]
+        if column.point in known.absent or (column.start != previous and known.cuts.intersection(here)):
+            parts.append([])
+        if column.point not in known.absent:
+            parts[-1].append(column.point)
+        previous = column.start
+    return [part for part in parts if part]
+
+
+def _merged(device: Device, points: Sequence[ModbusPoint | DaliPoint], codec: PolledCodec) -> list[Block]:
+    placed = [(point, point.place, bytes_of(point)) for point in points]
     profile = device.profile
     assert profile.protocol in ("modbus", "dali"), "only polled protocols are planned"
     spans = codec.spans([(place, size) for _, place, size in placed], profile.limits())

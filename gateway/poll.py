@@ -1,28 +1,33 @@
 """Polling: plan + link + codec -> snapshots. Failures of a device or a port end here, as the quality of its readings.
 
 One task a bus. A device that does not answer is declared lost on time *and* count, then probed with a growing pause, so
-that it costs the others next to nothing; the first answer puts it back. Every procedure holds the bus alone; a write waits
-for the procedure that is under way and for no more.
+that it costs the others next to nothing; the first answer, to a read or to a write, puts it back. Every procedure holds
+the bus alone. A write waits for the procedure that is under way and goes before reads that wait; after WRITES_IN_A_ROW of
+them a read has its turn. A device that refuses a request because it has not all of its places is asked for less, at once,
+and what it refuses is remembered.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import math
 import random
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeVar
 
 from gateway.clock import Clock
 from gateway.codec import Broadcast, Limits, Place, PolledCodec, Procedure
-from gateway.errors import ActionError, BusError, GarbledAnswer, LinkError, NoAnswer, Refused
+from gateway.errors import ActionError, BusError, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused
 from gateway.link import Ear, Link
-from gateway.plan import Ears, Visit, decode_block, take
+from gateway.plan import NOTHING_REFUSED, Ears, Refusals, Visit, decode_block, plan_blocks, plan_visits, take
 from gateway.profile import OBSERVED_ONLY, AnyPoint, BthomePoint, RecordedPoint, bytes_of
 from gateway.reading import Flaw, Quality, Snapshot
+from gateway.schedule import Schedule, Turn
 from gateway.site import Device
 
 log = logging.getLogger(__name__)
@@ -37,8 +42,12 @@ PROBE_SHARE = 0.01
 """A lost device is probed every LONGEST_PAUSE_PERIODS in the end, or as rarely as costs this share of the bus's time ..."""
 LONGEST_PAUSE_S = 900.0
 """... but that often at least."""
-UNREACHABLE = (10, 11)
-"""Modbus exceptions by which a gateway says that the device behind it gave no answer (MAP 7): silence, not refusal."""
+SPLITS_A_VISIT = 4
+"""Refused requests that are split and asked again within one visit; the rest is left for the next one, so that finding
+out about one device holds nobody up."""
+WRITES_IN_A_ROW = 4
+WRITE_PROBE_S = 5.0
+"""A lost device is written to that often at the most: each try costs the others its silence."""
 
 
 @dataclass(slots=True)
@@ -51,17 +60,20 @@ class Health:
     lost_since_s: float | None = None
     last_error: str = ""
     requests: int = 0
+    tries_since_lost: int = 0
 
     def answered(self, now_s: float) -> bool:
         """Notes an answer; True when the device had been lost."""
         back = self.lost_since_s is not None
         self.answers += 1
         self.failures_in_a_row, self.lost_since_s, self.last_error, self.last_answer_s = 0, None, "", now_s
+        self.tries_since_lost = 0
         return back
 
     def failed(self, error: str, now_s: float, period_s: float, started_s: float) -> bool:
         """Notes a failure; True when it makes the device lost."""
         self.failures_in_a_row += 1
+        self.tries_since_lost += self.lost_since_s is not None
         self.last_error = error
         silent_s = now_s - (self.last_answer_s if self.last_answer_s is not None else started_s)
         lost = self.failures_in_a_row >= LOST_AFTER_FAILURES and silent_s >= LOST_AFTER_PERIODS * period_s
@@ -87,34 +99,122 @@ async def run(link: Link, procedure: Procedure[T]) -> T:
         return result
 
 
+class _Turns:
+    """Who uses the bus next: writes before reads, but no more than WRITES_IN_A_ROW of them while a read waits."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}  # by whether it writes
+        self._writes = 0
+
+    @asynccontextmanager
+    async def hold(self, write: bool) -> AsyncIterator[None]:
+        """Waits for the turn, and passes it on at the end."""
+        if self._held:
+            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting[write].append(mine)
+            try:
+                await mine
+            except asyncio.CancelledError:
+                if not mine.cancelled():  # it was handed over in the same moment
+                    self._pass_on()
+                raise
+        self._held = True
+        self._writes = self._writes + 1 if write else 0
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        self._held = False
+        for queue in self._waiting.values():
+            while queue and queue[0].done():
+                queue.popleft()
+        writes, reads = self._waiting[True], self._waiting[False]
+        queue = writes if writes and not (reads and self._writes >= WRITES_IN_A_ROW) else reads
+        if queue:
+            self._held = True  # nobody may come in between
+            queue.popleft().set_result(None)
+
+
 class PolledBus:
-    """One bus whose devices answer when asked."""
+    """One bus whose devices answer when asked.
+
+    refusals: what devices were found to refuse earlier; `learnt` is told when that changes, to remember it. `returned` is
+    told when a device answers for the first time, and whenever one that was lost is back.
+    """
 
     def __init__(
-        self, name: str, link: Link, codec: PolledCodec, visits: list[Visit], clock: Clock, sink: Sink
+        self,
+        name: str,
+        link: Link,
+        codec: PolledCodec,
+        devices: Sequence[Device],
+        clock: Clock,
+        sink: Sink,
+        *,
+        refusals: Mapping[str, Refusals] = MappingProxyType({}),
+        learnt: Callable[[str, Refusals], None] = lambda device, refusals: None,
+        returned: Callable[[Device], None] = lambda device: None,
     ) -> None:
-        self.name, self.link, self.codec, self.visits = name, link, codec, visits
-        self.health: dict[str, Health] = {visit.device.name: Health() for visit in visits}
+        self.name, self.link, self.codec, self.devices = name, link, codec, devices
+        self.refusals = dict(refusals)
+        self.health: dict[str, Health] = {device.name: Health() for device in devices}
+        self.visits = plan_visits(devices, codec, self.refusals)
+        self._learnt, self._returned = learnt, returned
         self._clock, self._sink = clock, sink
-        self._alone = asyncio.Lock()
+        self._turns = _Turns()
+        self._schedule = Schedule()
+        self._planned: dict[tuple[str, float, bool], Turn] = {}
         self._rng = random.Random(name)  # noqa: S311 - spreads retries, no secret
         self._started_s = clock.now()
         self._free_at: dict[str, float] = {}  # loop time from which a slow device may be asked again
+        self._last: tuple[str, float] = ("", 0.0)  # who used the bus last, and until which loop time
+        self._last_write_s: dict[str, float] = {}  # loop time of the last try to write to a device
 
     async def run(self) -> None:
         """Polls until cancelled."""
         start_s = self._clock.monotonic()
-        due = [(start_s, order, visit) for order, visit in enumerate(self.visits)]
-        heapq.heapify(due)
-        while due:
-            at_s, order, visit = heapq.heappop(due)
-            if (wait_s := at_s - self._clock.monotonic()) > 0:
-                await self._clock.sleep(wait_s)
-            else:
-                await asyncio.sleep(0)  # an overfull plan must not starve the rest of the gateway
-            began_s = self._clock.monotonic()
+        for visit in self.visits:
+            self._add(visit, start_s)
+        while True:
+            turn = self._schedule.next(self._clock.monotonic())
+            if turn is None:
+                due_s = self._schedule.due_s()
+                if due_s is None:
+                    return
+                await self._clock.sleep(max(0.0, due_s - self._clock.monotonic()))
+                continue
+            await asyncio.sleep(0)  # an overfull plan must not starve the rest of the gateway
+            assert turn.visit is not None
+            visit, began_s = turn.visit, self._clock.monotonic()
             await self.visit(visit)
-            heapq.heappush(due, (self._next(visit, at_s, self._clock.monotonic() - began_s), order, visit))
+            turn.cost_s = self._clock.monotonic() - began_s
+            if turn.visit is not None:
+                turn.due_s = self._next(turn.visit, turn.due_s, turn.cost_s)
+                self._schedule.add(turn)
+
+    def _add(self, visit: Visit, due_s: float) -> None:
+        turn = Turn(visit, due_s)
+        self._planned[visit.device.name, visit.period_s, visit.absent] = turn
+        self._schedule.add(turn)
+
+    def _learn(self, device: Device, known: Refusals) -> None:
+        """Plans a device anew around what it refuses."""
+        self.refusals[device.name] = known
+        visits = plan_visits([device], self.codec, self.refusals)
+        self.visits = [visit for visit in self.visits if visit.device.name != device.name] + visits
+        wanted = {(visit.device.name, visit.period_s, visit.absent): visit for visit in visits}
+        for key, turn in list(self._planned.items()):
+            if key[0] == device.name:
+                turn.visit = wanted.pop(key, None)
+                if turn.visit is None:
+                    del self._planned[key]
+        for visit in wanted.values():
+            self._add(visit, self._clock.monotonic() + visit.period_s)
+        log.warning("device=%s refuses: absent=%s cuts=%s", device.name, sorted(known.absent), sorted(known.cuts))
+        self._learnt(device.name, known)
 
     def _next(self, visit: Visit, at_s: float, took_s: float) -> float:
         """When the visit is due again: on its own grid; for a lost device, after a pause that grows, with jitter. Where all
@@ -132,24 +232,33 @@ class PolledBus:
         """Reads one device now; whatever happens becomes a snapshot."""
         device, health = visit.device, self.health[visit.device.name]
         limits = _limits(device)
+        known = self.refusals.get(device.name, NOTHING_REFUSED)
         values: dict[str, float | None] = {}
         flaws: dict[str, Flaw] = {}
         error: BusError | None = None
-        answered = False
-        for at, block in enumerate(visit.blocks):
+        answered, splits = False, 0
+        waiting = deque(visit.blocks)
+        while waiting:
+            block = waiting.popleft()
             health.requests += 1
             try:
                 data = await self._exchange(device, self.codec.read(int(device.address), block.span, limits), limits)
             except BusError as problem:
                 error = problem
-                if isinstance(problem, Refused) and problem.code in UNREACHABLE:
-                    error = NoAnswer(str(problem))
+                answered = answered or isinstance(error, Refused)
+                if isinstance(error, NoSuchPlace):
+                    known = known.after(block)
+                    points = [device.points[column.point] for column in block.columns]
+                    parts = plan_blocks(device, [p for p in points if p.name not in known.absent], self.codec, known)
+                    if parts and splits < SPLITS_A_VISIT:
+                        splits += 1
+                        waiting.extendleft(reversed(parts))
+                        continue
                 given_up = isinstance(error, LinkError) or (
                     isinstance(error, NoAnswer) and health.failures_in_a_row > 0
                 )
-                answered = answered or isinstance(error, Refused)
                 flaw = Flaw(Quality.BAD, reason(error))
-                for unread in visit.blocks[at:] if given_up else (block,):
+                for unread in (block, *waiting) if given_up else (block,):
                     for column in unread.columns:
                         values[column.point] = None
                         flaws[column.point] = flaw
@@ -158,25 +267,44 @@ class PolledBus:
             else:
                 answered = True
                 decode_block(block, data, values, flaws)
+                if visit.absent:
+                    known = known.without([column.point for column in block.columns])
         now_s = self._clock.now()
         if answered or error is None:
-            if health.answered(now_s):
-                log.warning("device=%s answers again", device.name)
-            if error is not None:
+            self._heard_of(device)
+            if error is not None and any(value is None for value in values.values()):
                 health.last_error = str(error)
         elif health.failed(str(error), now_s, visit.period_s, self._started_s):
             log.warning("device=%s lost: %s", device.name, error)
+        if known != self.refusals.get(device.name, NOTHING_REFUSED):
+            self._learn(device, known)
         self._sink(Snapshot(device.name, now_s, values, flaws))
 
-    async def _exchange(self, device: Device, procedure: Procedure[T], limits: Limits) -> T:
+    def _heard_of(self, device: Device) -> None:
+        """Notes that a device answered, whatever it was asked."""
+        health = self.health[device.name]
+        first = health.last_answer_s is None
+        back = health.answered(self._clock.now())
+        if back:
+            log.warning("device=%s answers again", device.name)
+            self._schedule.hasten(device.name, self._clock.monotonic())
+        if first or back:
+            self._returned(device)
+
+    async def _exchange(self, device: Device, procedure: Procedure[T], limits: Limits, *, write: bool = False) -> T:
         """Runs a procedure while nobody else uses the bus, and not sooner after the last one than the device can take."""
         loop = asyncio.get_running_loop()
-        async with self._alone:
-            if limits.interval_s and (wait_s := self._free_at.get(device.name, 0.0) - loop.time()) > 0:
-                await asyncio.sleep(wait_s)
+        async with self._turns.hold(write):
+            if limits.interval_s or limits.gap_s:
+                ready_s = self._free_at.get(device.name, 0.0)
+                if self._last[0] != device.name:
+                    ready_s = max(ready_s, self._last[1] + limits.gap_s)
+                if (wait_s := ready_s - loop.time()) > 0:
+                    await asyncio.sleep(wait_s)
             try:
                 return await run(self.link, procedure)
             finally:
+                self._last = device.name, loop.time()
                 if limits.interval_s:
                     self._free_at[device.name] = loop.time() + limits.interval_s
 
@@ -186,19 +314,34 @@ class PolledBus:
         assert not isinstance(point, RecordedPoint | BthomePoint)
         if device.profile.kind in OBSERVED_ONLY:
             raise ActionError(f"{device.name}: a {device.profile.kind} is observed and never written to")
-        limits = _limits(device)
-        await self._exchange(
-            device, self.codec.write(int(device.address), point.place, point.encode(value), limits), limits
-        )
-        self.health[device.name].answered(self._clock.now())
+        limits, health, loop = _limits(device), self.health[device.name], asyncio.get_running_loop()
+        raw = point.encode(value)
+        if (
+            health.lost_since_s is not None
+            and loop.time() - self._last_write_s.get(device.name, -math.inf) < WRITE_PROBE_S
+        ):
+            raise NoAnswer(f"{device.name}: lost, and written to in vain just now; {health.last_error}")
+        self._last_write_s[device.name] = loop.time()
+        try:
+            await self._exchange(
+                device, self.codec.write(int(device.address), point.place, raw, limits), limits, write=True
+            )
+        except Refused:
+            self._heard_of(device)
+            raise
+        except BusError as error:
+            if health.failed(str(error), self._clock.now(), device.every_s, self._started_s):
+                log.warning("device=%s lost: %s", device.name, error)
+            raise
+        self._heard_of(device)
 
     async def read_point(self, device: Device, point: AnyPoint) -> float | None:
-        """One point, now, past the plan. Raises BusError."""
+        """One point, now, past the plan and before it: to see what came of a write. Raises BusError."""
         assert not isinstance(point, RecordedPoint | BthomePoint)
         limits = _limits(device)
         size = bytes_of(point)
         (span,) = self.codec.spans([(point.place, size)], limits)
-        data = await self._exchange(device, self.codec.read(int(device.address), span, limits), limits)
+        data = await self._exchange(device, self.codec.read(int(device.address), span, limits), limits, write=True)
         start = span.offsets[point.place]
         return point.decoder()(data[start : start + size])
 

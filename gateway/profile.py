@@ -65,7 +65,8 @@ class Point(Closed):
     """A named quantity that a device offers.
 
     range: what the sensor can physically give, in the unit; a value outside is bad. personal: whether the signal says
-    something of a person; there is no default, whoever writes the profile must have thought of it.
+    something of a person; there is no default, whoever writes the profile must have thought of it. write_only: it cannot
+    be read back; that the device confirmed the write has to do.
     """
 
     name: str = Field(pattern=NAME)
@@ -76,6 +77,7 @@ class Point(Closed):
     range: tuple[float, float] | None = None
     labels: dict[str, str] = {}
     write: Write | None = None
+    write_only: bool = False
 
     @field_validator("unit")
     @classmethod
@@ -158,6 +160,14 @@ class Example(Closed):
         return raw
 
 
+class Setting(Closed):
+    """What a device must be told before it gives what the profile says: sent when it is first met and whenever it comes
+    back, because it may have lost its supply."""
+
+    point: str
+    value: float
+
+
 class _Profile(Closed):
     """What every profile says. evidence: source = code in daily use elsewhere, manual = the maker's text,
     library = a third party's collection, standard = a standard, own = our own firmware or recording."""
@@ -173,6 +183,7 @@ class _Profile(Closed):
     caveats: tuple[str, ...] = ()
     every: str = "60s"
     example: tuple[Example, ...] = ()
+    setup: tuple[Setting, ...] = ()
 
     @field_validator("every")
     @classmethod
@@ -182,7 +193,7 @@ class _Profile(Closed):
 
 
 class ModbusDefaults(Closed):
-    """How devices of this model are met on a line, and what they can take. Times in milliseconds."""
+    """How devices of this model are met on a line, and what they can take (`codec.Limits`). Times in milliseconds."""
 
     line: str = ""
     unit_id: int = Field(default=1, ge=1, le=247)
@@ -190,9 +201,18 @@ class ModbusDefaults(Closed):
     max_hole: int = Field(default=10, ge=0, le=124)
     patience_ms: float = Field(default=300, gt=0, le=10_000)
     interval_ms: float = Field(default=0, ge=0, le=10_000)
+    gap_ms: float = Field(default=0, ge=0, le=10_000)
+    read: Literal["block", "object", "single"] = "block"
 
     def limits(self) -> Limits:
-        return Limits(self.max_read, self.max_hole, self.patience_ms / 1000, self.interval_ms / 1000)
+        return Limits(
+            self.max_read,
+            self.max_hole,
+            self.patience_ms / 1000,
+            self.interval_ms / 1000,
+            self.gap_ms / 1000,
+            self.read,
+        )
 
 
 class ModbusProfile(_Profile):
@@ -365,6 +385,9 @@ def _contradictions(profile: Profile) -> Sequence[str]:
             return faults  # nothing can be decoded with it
         if point.write is not None and (fault := _unwritable(profile, point)):
             faults.append(f"point {point.name!r}.write: {fault}")
+        if point.write_only and point.write is None:
+            faults.append(f"point {point.name!r}.write_only: a point that can be neither read nor written; give write")
+    faults += _wrong_settings(profile)
     points = {point.name: point for point in profile.point if not isinstance(point, RecordedPoint)}
     for index, example in enumerate(profile.example):
         where = f"example[{index}]"
@@ -390,6 +413,19 @@ def _contradictions(profile: Profile) -> Sequence[str]:
             )
     if not profile.example and profile.protocol != "recorded":
         faults.append("example: at least one with bytes from a source other than our encoder is needed")
+    return faults
+
+
+def _wrong_settings(profile: Profile) -> Sequence[str]:
+    """Faults of what is sent to a device when it comes back."""
+    points, faults = {point.name: point for point in profile.point}, []
+    for index, setting in enumerate(profile.setup):
+        point = points.get(setting.point)
+        if point is None or point.write is None:
+            faults.append(f"setup[{index}].point: expected a point with limits of a write, got {setting.point!r}")
+        elif not point.write.min <= setting.value <= point.write.max:
+            limits = f"{point.write.min:g} to {point.write.max:g} {point.unit}"
+            faults.append(f"setup[{index}].value: expected {limits} for {setting.point!r}, got {setting.value:g}")
     return faults
 
 

@@ -149,8 +149,11 @@ class Radio(Closed):
 Bus = Annotated[Serial | Tcp | Radio, Field(discriminator="protocol")]
 
 
+Priority = Literal["high", "normal", "low"]
+
+
 class DeviceEntry(Closed):
-    """A role on a bus: the name, and what stands there today."""
+    """A role on a bus: the name, and what stands there today. priority: who is read first on a bus that is late."""
 
     name: str = Field(pattern=NAME)
     profile: str
@@ -158,6 +161,7 @@ class DeviceEntry(Closed):
     address: int | str | None = None
     asset: str = ""
     every: str = ""
+    priority: Priority = "normal"
 
     @field_validator("address", mode="before")
     @classmethod
@@ -218,6 +222,7 @@ class Device:
     asset: str
     every_s: float
     points: Mapping[str, AnyPoint]
+    priority: Priority = "normal"
 
     def period_s(self, point: AnyPoint) -> float:
         """How often the point is read: never more often than the device."""
@@ -309,7 +314,7 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
         every_s = duration_s(entry.every or profile.every)
         points = {point.name: point for point in profile.point}
         devices[entry.name] = Device(
-            entry.name, entry.profile, profile, entry.bus, address, entry.asset, every_s, points
+            entry.name, entry.profile, profile, entry.bus, address, entry.asset, every_s, points, entry.priority
         )
     faults += _address_clashes(devices)
     faults += _lines(entries, devices)

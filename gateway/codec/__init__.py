@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,16 @@ class Limits:
 
     max_read: most cells (Modbus: registers) of one request. max_hole: most unwanted cells between two wanted ones in
     one request. patience_s: longest silence before its answer. interval_s: least time between two requests to it.
+    gap_s: least time between an exchange with another device of the bus and a request to this one. mode: "block" merges
+    neighbours, "object" asks for each value by itself, "single" for each register by itself.
     """
 
     max_read: int = 125
     max_hole: int = 10
     patience_s: float = 0.3
     interval_s: float = 0.0
+    gap_s: float = 0.0
+    mode: Literal["block", "object", "single"] = "block"
 
 
 class PolledCodec(Protocol):
@@ -97,7 +101,7 @@ class PolledCodec(Protocol):
         ...
 
     def read(self, address: int, span: Span, limits: Limits) -> Procedure[bytes]:
-        """Reads a span; returns its bytes."""
+        """Reads a span; returns its bytes. Raises NoSuchPlace when the device has nothing at one of its places."""
         ...
 
     def write(self, address: int, place: Place, raw: bytes, limits: Limits) -> Procedure[None]:

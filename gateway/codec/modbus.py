@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.codec import Ask, Limits, Place, Procedure, Span
-from gateway.errors import GarbledAnswer, NoAnswer, Refused
+from gateway.errors import GarbledAnswer, NoAnswer, NoSuchPlace, Refused
 
 Register = Literal["holding", "input", "coil", "discrete"]
 
@@ -53,6 +53,8 @@ REFUSALS: Mapping[int, str] = {
 }
 """Exception codes by their names in MAP 7."""
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS = 1, 2
+UNREACHABLE = (10, 11)
+"""By these a gateway says that the device behind it gave no answer (MAP 7): silence, not refusal."""
 
 _MAX_IDENTITY_PARTS = 8
 _MAX_OWED = 16
@@ -66,6 +68,7 @@ _MAX_GLITCHES = 4
 
 
 _LONGEST_PDU = 253
+_TRIES_SINGLY = 4
 
 
 class _Expected(NamedTuple):
@@ -123,6 +126,9 @@ class _Modbus(ABC):
             group: list[ModbusPlace] = []
             first = end = 0
             for place in sorted(wanted, key=lambda p: p.address):
+                if group and limits.mode != "block":
+                    spans.append(_span(function, first, end, group, width))
+                    group = []
                 place_end = place.address + wanted[place]
                 if place_end > 0x10000:
                     raise ValueError(f"{place.area} {place.address}: {wanted[place]} cells go beyond address 65535")
@@ -138,10 +144,28 @@ class _Modbus(ABC):
 
     def read(self, address: int, span: Span, limits: Limits) -> Procedure[bytes]:
         """Registers as the two bytes they are sent in; each coil or discrete input as one byte, 0 or 1."""
+        if limits.mode == "single" and span.count > 1:
+            return (yield from self._read_singly(address, span, limits))
         function, count = span.area, span.count
         request = struct.pack(">BHH", function, span.first, count)
         pdu = yield from self._ask(address, request, _expected(function, count), limits.patience_s)
         return pdu[2:] if function > 2 else bytes(pdu[2 + (i >> 3)] >> (i & 7) & 1 for i in range(count))
+
+    def _read_singly(self, address: int, span: Span, limits: Limits) -> Procedure[bytes]:
+        """Cell by cell, twice: a number read in parts counts only when it stood still meanwhile."""
+        before = b""
+        for _ in range(_TRIES_SINGLY):
+            cells = b""
+            for at in range(span.first, span.first + span.count):
+                cells += yield from self.read(address, Span(span.area, at, 1, {}), limits)
+            if cells == before:
+                return cells
+            before = cells
+        raise GarbledAnswer(
+            f"unit {address}: registers {span.first} to {span.first + span.count - 1} changed each time while they were "
+            "read one by one; read them as one object, or use a slower value",
+            before,
+        )
 
     def write(self, address: int, place: Place, raw: bytes, limits: Limits) -> Procedure[None]:
         """One coil (a byte, 0 or 1), or as many registers as `raw` fills. A device that does not know the function for
@@ -197,7 +221,8 @@ class _Modbus(ABC):
 
     @abstractmethod
     def _ask(self, unit: int, request: bytes, expected: _Expected, patience_s: float) -> Procedure[bytes]:
-        """Sends the PDU `request`; gives the PDU of the answer. Raises Refused for an exception answer."""
+        """Sends the PDU `request`; gives the PDU of the answer. Raises Refused for an exception answer, NoAnswer
+        for one that tells of the silence of a device behind a gateway."""
 
 
 class _Debt:
@@ -383,7 +408,10 @@ def _accepted(unit: int, pdu: bytes) -> bytes:
     if pdu[0] & 0x80:
         code = pdu[1]
         name = REFUSALS.get(code, "not in the standard")
-        raise Refused(f"unit {unit}: refused function {pdu[0] & 0x7F}, exception {code} ({name})", code, pdu)
+        if code in UNREACHABLE:
+            raise NoAnswer(f"unit {unit}: exception {code} ({name}); check the device behind the gateway", pdu)
+        kind = NoSuchPlace if code == ILLEGAL_ADDRESS else Refused
+        raise kind(f"unit {unit}: refused function {pdu[0] & 0x7F}, exception {code} ({name})", code, pdu)
     return pdu
 
 

@@ -20,15 +20,14 @@ import errno
 import logging
 import math
 import os
-import re
 import termios
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.codec import Ask
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer
+from gateway.line import parse_line
 from gateway.link import Traffic
 
 if TYPE_CHECKING:
@@ -49,42 +48,6 @@ LOOK_AHEAD_S = 0.003
 long before it is complete."""
 MAX_ANSWER = 1024
 """Bytes kept of what comes during one exchange; four times the longest frame of any bus we know."""
-SILENCE_CHARACTERS = 3.5
-FAST_SILENCE_S = 0.00175
-
-_LINE = re.compile(r"(\d+) ([5-8])([NEO])([12])")
-
-
-@dataclass(frozen=True, slots=True)
-class LineSettings:
-    """Speed and character of a line."""
-
-    baud: int
-    data_bits: int
-    parity: str
-    stop_bits: int
-
-    @property
-    def character_s(self) -> float:
-        """Time of one character with its start, parity and stop bits."""
-        return (1 + self.data_bits + (self.parity != "N") + self.stop_bits) / self.baud
-
-    @property
-    def silence_s(self) -> float:
-        """Least silence between two frames (MSL 2.5.1.1)."""
-        return FAST_SILENCE_S if self.baud > 19200 else SILENCE_CHARACTERS * self.character_s
-
-    def wire_s(self, length: int) -> float:
-        """Time that many characters take."""
-        return length * self.character_s
-
-
-def parse_line(text: str) -> LineSettings:
-    """`19200 8E1`: baud, data bits, parity (N, E, O), stop bits. Raises ValueError."""
-    match = _LINE.fullmatch(text.strip())
-    if not match or int(match[1]) == 0:
-        raise ValueError(f"line: expected speed and character such as '19200 8E1', got {text!r}")
-    return LineSettings(int(match[1]), int(match[2]), match[3], int(match[4]))
 
 
 class SerialLink:

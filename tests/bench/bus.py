@@ -29,7 +29,6 @@ from gateway.codec import Ask, Limits, Span
 from gateway.codec.modbus import Rtu
 from gateway.errors import BusError, Refused
 from gateway.link.serial import SerialLink
-from gateway.plan import plan_visits
 from gateway.poll import PolledBus
 from gateway.poll import run as run_procedure
 from gateway.profile import load_profile
@@ -323,8 +322,7 @@ async def _dead_device(hours: float, every_s: int) -> dict[str, float]:
     units = [Device(unit, Witness(unit), TURNAROUND_S) for unit in range(1, 10)]
     async with SocketLine(19200, FRAMING, units=units, tick_s=1.0) as line:
         link, codec = _Timed(line.client()), Rtu()
-        visits = plan_visits(list(site.devices.values()), codec)
-        bus = PolledBus("rs485", link, codec, visits, LoopClock(0.0), lambda snapshot: None)
+        bus = PolledBus("rs485", link, codec, list(site.devices.values()), LoopClock(0.0), lambda snapshot: None)
         polling = asyncio.create_task(bus.run())
         await asyncio.sleep(hours * 3600)
         polling.cancel()

@@ -13,7 +13,7 @@ from pymodbus.framer.rtu import FramerRTU
 from gateway.codec import Limits, Span
 from gateway.codec.modbus import ModbusPlace, Rtu, Tcp, crc16
 from gateway.errors import Refused
-from gateway.link.serial import parse_line
+from gateway.line import parse_line
 from simulator.modbus import Device, Table
 
 LIMITS = Limits()

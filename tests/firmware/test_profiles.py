@@ -17,7 +17,6 @@ from gateway.clock import SystemClock
 from gateway.codec.bthome import Bthome
 from gateway.codec.modbus import Rtu
 from gateway.link.serial import SerialLink
-from gateway.plan import plan_visits
 from gateway.poll import PolledBus
 from gateway.profile import BthomeProfile, ModbusProfile, load_profile
 from gateway.reading import Snapshot
@@ -70,7 +69,7 @@ async def test_the_gateway_polls_a_real_node(rig: Rig) -> None:
     points = {point.name: point for point in profile.point}
     device = Device("amont", "guet/pressure", profile, "bus", 17, "", 1.0, points)
     codec, link, heard = Rtu(), SerialLink(os.ttyname(rig.client_tty), LINE), list[Snapshot]()
-    bus = PolledBus("bus", link, codec, plan_visits([device], codec), SystemClock(), heard.append)
+    bus = PolledBus("bus", link, codec, [device], SystemClock(), heard.append)
     task = asyncio.create_task(bus.run())
     try:
         async with asyncio.timeout(15):

@@ -17,7 +17,6 @@ from gateway.clock import LoopClock
 from gateway.codec.modbus import Tcp
 from gateway.errors import ActionError
 from gateway.link.tcp import TcpLink
-from gateway.plan import plan_visits
 from gateway.poll import PolledBus
 from gateway.profile import load_profile, parse_profile
 from gateway.site import parse_site
@@ -123,7 +122,7 @@ async def opened(table: type[Table] = Table) -> AsyncIterator[Opened]:
         )  # fmt: skip
         link, codec, clock, records = TcpLink("127.0.0.1", server.port), Tcp(), LoopClock(1e9), list[Done]()
         devices = [device for device in site.devices.values() if device.bus == "b"]
-        bus = PolledBus("b", link, codec, plan_visits(devices, codec), clock, lambda snapshot: None)
+        bus = PolledBus("b", link, codec, devices, clock, lambda snapshot: None)
         all_ = Opened(None, server, records)  # type: ignore[arg-type]  # set below
         all_.gate = Gate(site, {"b": bus}, clock, lambda: all_.online, records.append)
         yield all_

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from gateway.app import budgets, home, read_site
-from gateway.budget import line_times
 from gateway.errors import SiteError
+from gateway.line import parse_line
 from gateway.profile import load_profile
 from gateway.site import Site, parse_site
 
@@ -35,13 +35,13 @@ def _parsed(text: str) -> Site:
 
 
 def test_a_character_at_9600_8n1_takes_ten_bits() -> None:
-    character_s, silence_s = line_times("9600 8N1")
-    assert character_s == pytest.approx(10 / 9600)
-    assert silence_s == pytest.approx(35 / 9600)
+    line = parse_line("9600 8N1")
+    assert line.character_s == pytest.approx(10 / 9600)
+    assert line.silence_s == pytest.approx(35 / 9600)
 
 
 def test_above_19200_the_silence_is_fixed_at_1750_microseconds() -> None:
-    assert line_times("115200 8E1")[1] == 0.00175
+    assert parse_line("115200 8E1").silence_s == 0.00175
 
 
 def test_a_keller_sensor_costs_what_its_frame_takes_on_the_wire() -> None:

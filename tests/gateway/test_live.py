@@ -12,7 +12,6 @@ from gateway.clock import ScaledClock
 from gateway.codec.modbus import Tcp
 from gateway.link.tcp import TcpLink
 from gateway.live import CURVE_LENGTH, Curve, Live
-from gateway.plan import plan_visits
 from gateway.poll import PolledBus
 from gateway.profile import load_profile
 from gateway.reading import Flaw, Quality, Snapshot
@@ -66,8 +65,7 @@ def clock() -> Fixed:
 async def live(clock: Fixed) -> Live:
     site = parse_site(SITE, "site.toml", Path(), lambda name: load_profile(PROFILES, name))
     codec = Tcp()
-    visits = plan_visits([site.devices["p"]], codec)
-    bus = PolledBus("b", TcpLink("127.0.0.1", 1), codec, visits, clock, lambda snapshot: None)
+    bus = PolledBus("b", TcpLink("127.0.0.1", 1), codec, [site.devices["p"]], clock, lambda snapshot: None)
     return Live(site, clock, {"b": bus})
 
 
@@ -110,10 +108,13 @@ async def test_one_bad_value_is_a_degraded_device_with_its_reason(live: Live, cl
 async def test_a_lost_device_is_silent_since_it_was_last_heard(live: Live, clock: Fixed) -> None:
     health = live._buses["b"].health["p"]
     health.answered(clock.time_s)
+    live.take(said(clock, pressure=3.0, temperature=9.0))
     clock.time_s += 200
-    for _ in range(3):
+    for _ in range(5):
         health.failed("no answer", clock.time_s, 60.0, 0.0)
-    assert words_of(live) == "muet depuis 2001-09-09T01:46:40Z : no answer"
+    assert words_of(live) == (
+        "muet depuis 2001-09-09T01:46:40Z, dernière valeur pressure = 3 bar, essais depuis : 2 ; no answer"
+    )
 
 
 async def test_a_device_that_only_speaks_is_silent_after_three_periods(live: Live, clock: Fixed) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from gateway.codec.modbus import Tcp
 from gateway.errors import ActionError, LinkError, NoAnswer, Refused
 from gateway.link import Traffic
 from gateway.link.tcp import TcpLink
-from gateway.plan import plan_ears, plan_visits
-from gateway.poll import Health, HeardBus, PolledBus, reason
+from gateway.plan import Refusals, plan_ears
+from gateway.poll import SPLITS_A_VISIT, WRITES_IN_A_ROW, Health, HeardBus, PolledBus, reason
 from gateway.profile import Profile, load_profile, parse_profile
 from gateway.reading import Quality, Snapshot
 from gateway.site import Device as SiteDevice
@@ -90,13 +90,18 @@ class Played:
 
 @asynccontextmanager
 async def polled(
-    devices: Sequence[SiteDevice], units: Mapping[int, Table], *, silent_absent: bool = True, run: bool = True
+    devices: Sequence[SiteDevice],
+    units: Mapping[int, Table],
+    *,
+    silent_absent: bool = True,
+    run: bool = True,
+    refusals: Mapping[str, Refusals] = {},
+    **told: Callable[..., None],
 ) -> AsyncIterator[Played]:
     served = [Device(number, registers, turnaround_s=0.0) for number, registers in units.items()]
     async with TcpServer("127.0.0.1", 0, served, silent_absent=silent_absent) as server:
         link, codec, snapshots = TcpLink("127.0.0.1", server.port), Tcp(), list[Snapshot]()
-        visits = plan_visits(devices, codec)
-        bus = PolledBus("bus", link, codec, visits, LoopClock(0.0), snapshots.append)
+        bus = PolledBus("bus", link, codec, devices, LoopClock(0.0), snapshots.append, refusals=refusals, **told)
         task = asyncio.create_task(bus.run()) if run else None
         try:
             yield Played(bus, server, snapshots)
@@ -229,7 +234,7 @@ async def test_a_port_that_nobody_listens_on_is_a_fault_of_the_device() -> None:
         port = server.port
     snapshots: list[Snapshot] = []
     link, codec = TcpLink("127.0.0.1", port), Tcp()
-    bus = PolledBus("bus", link, codec, plan_visits([site_device(1)], codec), LoopClock(0.0), snapshots.append)
+    bus = PolledBus("bus", link, codec, [site_device(1)], LoopClock(0.0), snapshots.append)
     polling = asyncio.create_task(bus.run())
     await asyncio.sleep(100)
     assert not polling.done()
@@ -302,6 +307,172 @@ async def test_a_slow_device_is_given_its_pause_between_requests() -> None:
         began = loop.time()
         await played.bus.visit(played.bus.visits[0])
         assert 0.5 <= loop.time() - began < 0.6, "three requests, two pauses"
+
+
+# What a device refuses
+
+
+async def test_a_request_over_a_hole_that_is_refused_is_split_and_nothing_is_lost() -> None:
+    told: dict[str, Refusals] = {}
+    cells = dict.fromkeys((0, 3, 100, 200), 1)  # 1 and 2, between a and b, are not there
+    async with polled([site_device(1)], {1: Table({"holding": cells})}, learnt=told.__setitem__) as played:
+        await asyncio.sleep(1)
+        first = played.server.requests
+        await asyncio.sleep(10)
+    assert played.snapshots[0].values == {"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0}, "in the very same visit"
+    assert played.snapshots[0].flaws == {}
+    assert (first, played.server.requests - first) == (5, 4), "one refused request, once"
+    assert told == {"d1": Refusals(cuts=frozenset({"b"}))}
+    assert played.bus.health["d1"].last_error == ""
+
+
+def many(count: int) -> Profile:
+    points = "".join(POINT.format(name=f"p{at:03}", address=at) for at in range(count))
+    head = PROFILE.format(kind="pump", interval=0).replace('point = "a"', 'point = "p000"')
+    return parse_profile(head + points, "essai")
+
+
+@pytest.mark.parametrize("missing", [{5}, {0}, {19}, {3, 4, 11}, {2, 9, 17}, set(range(0, 20, 4))])
+async def test_registers_that_are_not_there_are_found_and_the_rest_is_merged_around_them(missing: set[int]) -> None:
+    device, told = site_device(1, 10.0, many(20)), dict[str, Refusals]()
+    cells = {at: at for at in range(20) if at not in missing}
+    async with polled([device], {1: Table({"holding": cells})}, learnt=told.__setitem__) as played:
+        await asyncio.sleep(400)
+        settled = played.server.requests
+        await asyncio.sleep(100)
+        per_visit = (played.server.requests - settled) / 10
+    last = played.snapshots[-1]
+    assert last.values == {f"p{at:03}": float(at) for at in range(20) if at not in missing}
+    assert told["d1"] == Refusals(absent=frozenset(f"p{at:03}" for at in missing))
+    runs = sum(at not in missing and (at == 0 or at - 1 in missing) for at in range(20))
+    assert per_visit == runs, "as few requests as the device takes"
+
+
+async def test_what_is_not_there_says_so_and_is_asked_for_once_a_day() -> None:
+    device, told = site_device(1, 60.0, many(8)), dict[str, Refusals]()
+    registers = Table({"holding": {at: at for at in range(8) if at != 5}})
+    async with polled([device], {1: registers}, learnt=told.__setitem__) as played:
+        await asyncio.sleep(3600)
+        refused = [s for s in played.snapshots if "p005" in s.values and s.values["p005"] is None]
+        assert 1 <= len(refused) <= 4, "while it was looked for"
+        assert "illegal data address" in refused[-1].flaws["p005"].reason
+        registers.cells["holding"][5] = 55  # a new firmware
+        await asyncio.sleep(2 * 86_400)
+    assert told["d1"] == Refusals()
+    assert played.snapshots[-1].values["p005"] == 55.0
+
+
+async def test_what_was_refused_is_remembered_over_a_restart() -> None:
+    device = site_device(1, 10.0, many(8))
+    known = {"d1": Refusals.from_json(Refusals(absent=frozenset({"p005"})).as_json())}
+    units = {1: Table({"holding": {at: at for at in range(8) if at != 5}})}
+    async with polled([device], units, refusals=known, learnt=pytest.fail) as played:
+        await asyncio.sleep(1)
+        assert played.server.requests == 3, "0 to 4, 6 and 7, and 5 alone"
+    assert {name for s in played.snapshots for name in s.values} == {f"p{at:03}" for at in range(8)}
+
+
+async def test_looking_for_what_is_missing_holds_nobody_up() -> None:
+    devices = [site_device(1, 10.0, many(100)), site_device(2, 10.0)]
+    units = {1: Table({"holding": {at: at for at in range(0, 100, 2)}}), 2: table()}
+    async with polled(devices, units) as played:
+        most = 0
+        for _ in range(60):
+            before = played.server.requests
+            await asyncio.sleep(10)
+            most = max(most, played.server.requests - before)
+    assert len(played.of("d2")) == 60
+    assert most <= 100 + SPLITS_A_VISIT + 4
+
+
+# Who comes back, and who goes first
+
+
+async def test_a_lost_device_is_revived_by_a_write_that_it_takes() -> None:
+    devices = [site_device(1), site_device(2, 300.0)]
+    async with polled(devices, {1: table()}) as played:
+        await asyncio.sleep(3 * 3600)
+        health = played.bus.health["d2"]
+        assert health.lost_since_s is not None
+        played.server.units[2] = Device(2, table(), turnaround_s=0.0)
+        await played.bus.write(devices[1], devices[1].points["a"], 3.0)
+        assert health.lost_since_s is None
+        await asyncio.sleep(11)
+    assert played.of("d2")[-1].values["a"] == 3.0, "and it is read soon, not when its pause would have been over"
+
+
+async def test_a_device_that_can_only_be_written_to_is_lost_and_revived_by_its_writes() -> None:
+    one = 'write_only = true\nname = "{name}"'
+    text = PROFILE.format(kind="lamp", interval=0)
+    text += "".join(POINT.replace('name = "{name}"', one).format(name=n, address=at) for n, at in PLACES.items())
+    device = site_device(1, 1.0, parse_profile(text, "essai"))
+    async with polled([device, site_device(2)], {2: table()}) as played:
+        health, point = played.bus.health["d1"], device.points["a"]
+        for _ in range(4):
+            with pytest.raises(NoAnswer):
+                await played.bus.write(device, point, 1.0)
+            await asyncio.sleep(6)
+        assert health.lost_since_s is not None
+        assert health.requests == 0, "it is never read"
+        before = played.server.requests
+        with pytest.raises(NoAnswer):
+            await played.bus.write(device, point, 1.0)
+        with pytest.raises(NoAnswer, match="written to in vain just now"):
+            await played.bus.write(device, point, 1.0)
+        assert played.server.requests - before == 1
+        played.server.units[1] = Device(1, table(), turnaround_s=0.0)
+        await asyncio.sleep(6)
+        await played.bus.write(device, point, 9.0)
+        assert health.lost_since_s is None
+
+
+async def test_a_device_is_announced_when_it_is_met_and_whenever_it_comes_back() -> None:
+    met: list[str] = []
+    async with polled([site_device(1), site_device(2)], {1: table()}, returned=lambda d: met.append(d.name)) as played:
+        await asyncio.sleep(600)
+        assert met == ["d1"]
+        played.server.units[2] = Device(2, table(), turnaround_s=0.0)
+        await asyncio.sleep(200)
+        del played.server.units[2]
+        await asyncio.sleep(600)
+        played.server.units[2] = Device(2, table(), turnaround_s=0.0)
+        await asyncio.sleep(200)
+    assert met == ["d1", "d2", "d2"]
+
+
+async def test_writes_go_first_and_do_not_starve_reads() -> None:
+    device = site_device(1, 10.0, profile_of(interval=100))
+    async with polled([device], {1: table()}, run=False) as played:
+        order: list[str] = []
+
+        async def write(number: int) -> None:
+            await played.bus.write(device, device.points["a"], float(number))
+            order.append("write")
+
+        async def visit() -> None:
+            await played.bus.visit(played.bus.visits[0])  # three requests
+            order.append("visit")
+
+        visiting = asyncio.create_task(visit())
+        await asyncio.sleep(0)
+        await asyncio.gather(visiting, *(asyncio.create_task(write(number)) for number in range(20)))
+    at = order.index("visit")
+    assert WRITES_IN_A_ROW <= at <= 2 * WRITES_IN_A_ROW, order
+
+
+async def test_a_device_is_given_its_gap_after_another_one_was_asked() -> None:
+    text = PROFILE.format(kind="pump", interval=0) + POINT.format(name="a", address=0)
+    gap = parse_profile(text.replace("interval_ms = 0", "gap_ms = 200"), "essai")
+    one, other = site_device(1, 10.0, gap), site_device(2, 10.0)
+    async with polled([one, other], {1: table(), 2: table()}, run=False) as played:
+        loop, (first, *_, second) = asyncio.get_running_loop(), played.bus.visits
+        await played.bus.visit(second)
+        began = loop.time()
+        await played.bus.visit(first)
+        assert 0.2 <= loop.time() - began < 0.25, "the other was asked just before"
+        began = loop.time()
+        await played.bus.visit(first)
+        assert loop.time() - began < 0.05, "nobody was asked between"
 
 
 # What people are told

@@ -167,7 +167,7 @@ async def test_not_even_a_forged_profile_writes_to_a_lift() -> None:
     device = device_of("lift/gros_sdk500", lift)
     for codec in (Rtu(), Tcp()):
         link = _NoLink()
-        bus = PolledBus("b", link, codec, plan_visits([device], codec), SystemClock(), lambda snapshot: None)
+        bus = PolledBus("b", link, codec, [device], SystemClock(), lambda snapshot: None)
         for point in device.points.values():
             with pytest.raises(ActionError, match="observed and never written to"):
                 await bus.write(device, point, 1.0)

@@ -19,7 +19,7 @@ from pymodbus.pdu.mei_message import ReadDeviceInformationResponse
 
 from gateway.codec import Limits, Procedure, Span
 from gateway.codec.modbus import ModbusPlace, Rtu, Tcp, crc16
-from gateway.errors import GarbledAnswer, NoAnswer, Refused
+from gateway.errors import GarbledAnswer, NoAnswer, NoSuchPlace, Refused
 
 T = TypeVar("T")
 LIMITS = Limits()
@@ -245,12 +245,60 @@ def test_what_cannot_be_written_is_the_callers_mistake(register: str, raw: bytes
 
 
 @both
-@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 8, 10, 11, 200])
+@pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6, 8, 200])
 def test_a_refusal_carries_its_code(codec: Any, code: int) -> None:
     side = codec()
     with pytest.raises(Refused) as no:
         play(side.read(3, span(3, 0, 4), LIMITS), device(side, lambda _: ExceptionResponse(3, code)))
     assert no.value.code == code
+    assert isinstance(no.value, NoSuchPlace) == (code == 2)
+
+
+@both
+@pytest.mark.parametrize("code", [10, 11])
+def test_a_gateway_that_tells_of_silence_is_silence(codec: Any, code: int) -> None:
+    side = codec()
+    with pytest.raises(NoAnswer, match=f"exception {code} .*behind the gateway"):
+        play(side.read(3, span(3, 0, 4), LIMITS), device(side, lambda _: ExceptionResponse(3, code)))
+
+
+@both
+def test_an_object_is_asked_for_by_itself_and_a_register_too_where_the_device_wants_it(codec: Any) -> None:
+    places = [(place("holding", 0), 4), (place("holding", 2), 2), (place("holding", 3), 4)]
+    for mode, requests in (
+        ("block", [(0, 5)]),
+        ("object", [(0, 2), (2, 1), (3, 2)]),
+        ("single", [(0, 2), (2, 1), (3, 2)]),
+    ):
+        found = codec().spans(places, Limits(mode=mode))
+        assert [(one.first, one.count) for one in found] == requests
+
+
+def _cell_by_cell(reads: list[int]) -> tuple[bytes, list[int]]:
+    """What an object of two registers gives in the mode `single`, when each read of one register gives these values."""
+    side, asked = Rtu(), list[int]()
+
+    def answer(request: Any) -> registers.ReadHoldingRegistersResponse:
+        assert request.count == 1
+        asked.append(request.address)
+        return registers.ReadHoldingRegistersResponse(registers=[reads[len(asked) - 1]])
+
+    return play(side.read(3, span(3, 8, 2), Limits(mode="single")), device(side, answer)), asked
+
+
+def test_a_number_read_in_parts_counts_when_it_stood_still() -> None:
+    data, asked = _cell_by_cell([1, 2, 1, 2])
+    assert (data, asked) == (bytes((0, 1, 0, 2)), [8, 9, 8, 9])
+
+
+def test_a_number_that_changed_between_its_parts_is_read_again() -> None:
+    data, _ = _cell_by_cell([1, 0xFFFF, 2, 0, 2, 0])
+    assert data == bytes((0, 2, 0, 0)), "never 1, 0 nor 2, 0xFFFF"
+
+
+def test_a_number_that_never_stands_still_is_no_number() -> None:
+    with pytest.raises(GarbledAnswer, match="changed each time"):
+        _cell_by_cell([1, 1, 2, 2, 3, 3, 4, 4])
 
 
 def test_a_refusal_is_named_as_the_standard_names_it() -> None:

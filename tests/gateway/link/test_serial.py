@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from gateway.codec import Ask, Limits, Span
 from gateway.codec.modbus import ModbusPlace, Rtu, crc16
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, Refused
-from gateway.link.serial import BATCH_S, SerialLink, parse_line
+from gateway.line import parse_line
+from gateway.link.serial import BATCH_S, SerialLink
 from gateway.poll import run
 from simulator.line import FAULT_KINDS, Fault, Line
 from simulator.modbus import Device, Table

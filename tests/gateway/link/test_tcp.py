@@ -155,8 +155,8 @@ async def test_after_garbage_the_connection_is_made_anew(server: TcpServer, link
     assert server.connections == 2
 
 
-async def test_an_absent_unit_behind_a_gateway_is_refused_not_silent(link: TcpLink) -> None:
-    with pytest.raises(Refused, match="target device failed to respond"):
+async def test_an_absent_unit_behind_a_gateway_is_said_at_once(link: TcpLink) -> None:
+    with pytest.raises(NoAnswer, match="target device failed to respond"):
         await read(link, Tcp(), 77)
 
 
