@@ -221,7 +221,8 @@ class Lamp:
         if output_percent <= 0:
             return 0.0
         each_v = self._forward_v * (2.72 + 0.16 * output_percent / 100) - 0.0015 * (temperature_c - 25)
-        return (LEDS - self.wear("string_short", time_s)) * each_v + 0.05 * self._wander.smooth(time_s, 1_800)
+        shorted = math.floor(self.wear("string_short", time_s))  # an LED is shorted or it is not
+        return (LEDS - shorted) * each_v + 0.05 * self._wander.smooth(time_s, 1_800)
 
     def _power_w(self, time_s: float, output_percent: float) -> float:
         """From the mains: what the string takes, and losses, which grow with wear."""

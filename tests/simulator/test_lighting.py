@@ -146,6 +146,15 @@ def test_a_short_in_the_string_lowers_its_voltage_by_one_led() -> None:
     assert 2.5 < lost_v < 3.1
 
 
+def test_leds_short_one_after_the_other_and_never_by_halves() -> None:
+    slow = lamp(LampFault("string_short", Drift(NIGHT, 4 * 3600, 4.0)))
+    healthy = lamp()
+    lost_v = [healthy.state(NIGHT + s).source_v - slow.state(NIGHT + s).source_v for s in (1800, 3500, 3700, 5400)]
+    assert lost_v[0] == lost_v[1] == 0
+    assert 2.5 < lost_v[2] < 3.1
+    assert abs(lost_v[3] - lost_v[2]) < 0.1
+
+
 def test_the_driver_warms_and_cools_slowly() -> None:
     dusk = next(change.time_s for change in STREET.night(datetime(2026, 1, 14, tzinfo=UTC).date()))
     of = lamp()
