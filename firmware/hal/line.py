@@ -5,14 +5,16 @@ import time
 
 from machine import UART, Pin
 from micropython import const
-from modbus_rtu import MAX_FRAME, gap_ms
+from modbus_rtu import gap_ms
 
 _PARITY = {"N": None, "E": 0, "O": 1}
 _LONGEST_SEND_MS = const(2000)
+_ROOM = const(512)  # two frames
 
 
 class Line:
-    """pins: tx, rx and de (drive enable) by number. `buf` holds the frame received last."""
+    """pins: tx, rx and de (drive enable) by number. `buf` holds what came between two silences last: a frame, or, where
+    the silence between was too short to be seen, another unit's answer and the request after it."""
 
     def __init__(self, uart_id: int, pins: dict, baud: int, parity: str):
         # The driver is off before the UART exists: a node that starts must not hold the line.
@@ -25,12 +27,12 @@ class Line:
             stop=2 if parity == "N" else 1,  # 2.5.1: eleven bits a character in every case
             tx=Pin(pins["tx"]),
             rx=Pin(pins["rx"]),
-            rxbuf=512,
+            rxbuf=_ROOM,
             timeout=0,
         )
         self._gap_ms = gap_ms(baud)
         self._reader = asyncio.StreamReader(self._uart)
-        self.buf = bytearray(MAX_FRAME)
+        self.buf = bytearray(_ROOM)
         self._view = memoryview(self.buf)
         self.overlong = 0
 
@@ -41,7 +43,7 @@ class Line:
             await asyncio.sleep_ms(self._gap_ms)
             if not self._uart.any():
                 return n
-            if n == MAX_FRAME:
+            if n == _ROOM:
                 await self._discard()
                 self.overlong = self.overlong + 1 & 0xFFFF
                 return 0

@@ -58,11 +58,11 @@ def _crc_table() -> bytes:
 _CRC = _crc_table()
 
 
-def crc16(buf, n: int) -> int:
-    """CRC of the first n bytes; goes on the wire low byte first. Over a frame with its CRC it is 0."""
+def crc16(buf, n: int, at: int = 0) -> int:
+    """CRC of the bytes from `at` to n; goes on the wire low byte first. Over a frame with its CRC it is 0."""
     low = high = 0xFF
     table = _CRC
-    for i in range(n):
+    for i in range(at, n):
         k = (low ^ buf[i]) << 1
         low = high ^ table[k]
         high = table[k + 1]
@@ -72,6 +72,35 @@ def crc16(buf, n: int) -> int:
 def gap_ms(baud: int) -> int:
     """Silence that ends a frame, ms, rounded up: 3.5 characters of 11 bits; above 19,200 baud 1.75 ms (2.5.1.1)."""
     return 2 if baud > 19200 else -(-38500 // baud)
+
+
+def last_frame(buf, n: int, unit_id: int) -> int:
+    """Bring the request that ends the n bytes to the front of buf; returns its length, n when there is nothing to move.
+
+    Between the answer of another unit and the request after it a client may leave 3.5 characters, 2 ms at 19,200 baud,
+    and a board that counts in milliseconds cannot tell so short a silence for sure: it then holds both in one. What is
+    looked for is for this unit (or all), has a function's proper length up to the very end, and a right CRC."""
+    if n < 4 or crc16(buf, n) == 0:
+        return n
+    for at in range(1, n - 3):
+        unit = buf[at]
+        if (unit == unit_id or unit == 0) and _proper_length(buf, at, n) == n - at and crc16(buf, n, at) == 0:
+            for i in range(n - at):
+                buf[i] = buf[at + i]
+            return n - at
+    return n
+
+
+def _proper_length(buf, at: int, n: int) -> int:
+    """Length of a request that would begin at `at`, with its CRC; 0 where no function is."""
+    function = buf[at + 1]
+    if COILS <= function <= _WRITE_REGISTER:
+        return 8
+    if function == _WRITE_COILS or function == _WRITE_REGISTERS:
+        return 9 + buf[at + 6] if at + 6 < n else 0
+    if function == _WRITE_FILE_RECORD:
+        return 5 + buf[at + 2]
+    return 4 if function == _REPORT_SERVER_ID else 7 if function == _ENCAPSULATED else 0
 
 
 class Server:

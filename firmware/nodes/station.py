@@ -18,7 +18,7 @@ from clock import Clock
 from journal import CLOCK_SET, RECORD, TIME_UNKNOWN, Journal
 from line import Line
 from micropython import const
-from modbus_rtu import Server, crc16
+from modbus_rtu import Server, crc16, last_frame
 from registers import Registers
 from station_map import (
     BOOTS,
@@ -191,6 +191,7 @@ class Station:
         server = self._server
         while True:
             n = await line.receive()
+            n = last_frame(line.buf, n, server.unit_id)
             m = server.handle(line.buf, n) if n else 0
             if m:
                 await line.send(server.out, m)

@@ -1,7 +1,7 @@
 """The Modbus server against the standard's own rules (MAP 1.1b3, MSL 1.02). Any Python; under MicroPython without heap."""
 
 from heap import no_heap
-from modbus_rtu import Server, crc16, gap_ms
+from modbus_rtu import Server, crc16, gap_ms, last_frame
 from registers import Registers, count32
 
 MAP = """\
@@ -153,6 +153,25 @@ def test_silence_for_others_and_for_noise():
     for n in range(4):
         assert ends.server.handle(good, n) == 0
     assert ends.server.crc_errors == len(good) + 4
+
+
+def test_a_request_close_behind_the_answer_of_another_unit_is_found():
+    other = frame("12 04 04 00 11 04 00")
+    for mine in (frame("11 04 0000 0001"), frame("00 10 0004 0001 02 0005"), frame("11 2B 0E 01 00"), frame("11 11")):
+        heard = bytearray(512)
+        n = len(other) + len(mine)
+        heard[:n] = other + mine
+        assert no_heap(last_frame, heard, n, 0x11) == len(mine)
+        assert bytes(heard[: len(mine)]) == mine
+
+
+def test_nothing_is_found_in_what_is_whole_or_for_others_or_damaged():
+    mine = frame("11 04 0000 0001")
+    inside = frame("12 10 0000 0004 08" + mine.hex())  # another unit is told registers that look like a request
+    for heard in (inside, mine, frame("12 04 0000 0001") * 2, mine + mine[:-1], mine[1:], b"", b"\x11", bytes(300)):
+        buf = bytearray(heard)
+        assert last_frame(buf, len(buf), 0x11) == len(heard)
+        assert bytes(buf) == heard
 
 
 def test_report_server_id_6_13():
