@@ -101,6 +101,8 @@ class _Play:
             town = Town(scenario, self.now, self.folder, sector)
             platform = Platform(self.folder / "centre")
             await asyncio.gather(stack.enter_async_context(town), stack.enter_async_context(platform))
+            for name, about in town.nodes().items():
+                self._tell(f"{name} : nœud Guet sur la ligne RS-485 ({about['runs_in']})")
             uplink = await stack.enter_async_context(Cut(platform.mqtt_port))
             site_file = self.folder / "site.toml"
             site_file.write_text(town.site_toml(uplink.port), encoding="utf-8")
@@ -135,7 +137,7 @@ class _Play:
             await platform.settled(last_seq - pending)
             wall_s = time.monotonic() - self.began
             night = Night(scenario, until_s, wall_s, gateway.kills, self.cut_h, last_seq, pending)
-            report = outcome(night, await platform.holds())
+            report = outcome(night, await platform.holds()) | {"nodes": town.nodes()}
             code = self._conclude(report, report_file)
             if self.page:
                 await gateway.start()

@@ -93,10 +93,19 @@ class Unit(Protocol):
         ...
 
 
+class Party(Protocol):
+    """Somebody else on the wires, who takes a time of their own: a process with a transceiver."""
+
+    def hear(self, data: bytes) -> None:
+        """What the client or a unit has sent, in one piece at its end."""
+        ...
+
+
 class Line:
     """A bus at `baud`, `framing` such as 8E1.
 
     units: all devices; may be changed while it runs. Two that answer the same frame collide.
+    parties: who else hears everything, and sends with `say`.
     echo: the client's adapter hears itself, always.
     link: where a symbolic link to the pseudo-terminal is kept, as udev keeps /dev/serial/by-path.
     tick_s: least time between two deliveries of bytes; `math.inf` hands over each answer at its end.
@@ -120,6 +129,7 @@ class Line:
         self.baud, self.character_s = baud, bits / baud
         self.silence_s = 0.00175 if baud > 19200 else 3.5 * self.character_s
         self.units: list[Unit] = list(units)
+        self.parties: list[Party] = []
         self.faults: Faults[Fault] = faults or Faults()
         self.echo = echo
         self.requests = self.violations = self.collisions = self.wrong_speed = self.answers = 0
@@ -215,6 +225,8 @@ class Line:
             self.wrong_speed += 1
             return
         self.requests += 1
+        for party in self.parties:
+            party.hear(frame)
         answers = [(unit, data) for unit in self.units if (data := unit.answer(frame)) is not None]
         if not answers:
             return
@@ -231,13 +243,22 @@ class Line:
         due = max(self._over_at + max(unit.turnaround_s, 3.5 * self.character_s), self._free_at.get(unit, 0.0))
         length = sum(len(part) for _, part in parts)
         self._free_at[unit] = due + sum(pause for pause, _ in parts) + length * self.character_s
-        task = asyncio.get_running_loop().create_task(self._send(parts, due))
+        self._start(parts, due, None)
+
+    def say(self, party: Party, data: bytes) -> None:
+        """What a party sends leaves from now on, at the speed of the wire. Nobody hears it while the port is unplugged."""
+        if self._master >= 0:
+            self.answers += 1
+            self._start([(0.0, data)], asyncio.get_running_loop().time(), party)
+
+    def _start(self, parts: Sequence[tuple[float, bytes]], due: float, speaker: Party | None) -> None:
+        task = asyncio.get_running_loop().create_task(self._send(parts, due, speaker))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     # What the units send
 
-    async def _send(self, parts: Sequence[tuple[float, bytes]], due: float) -> None:
+    async def _send(self, parts: Sequence[tuple[float, bytes]], due: float, speaker: Party | None) -> None:
         loop = asyncio.get_running_loop()
         first_pause, _ = parts[0]
         await _until(loop, due + first_pause - 0.001)
@@ -255,6 +276,9 @@ class Line:
                         self._quiet_since = loop.time()  # before: the client may be faster than we are to note it
                         self._deliver(part[sent:out])
                         sent = out
+        for party in self.parties:
+            if party is not speaker:
+                party.hear(b"".join(part for _, part in parts))
 
     def _deliver(self, data: bytes) -> None:
         try:

@@ -1,8 +1,8 @@
 """The town: every simulated device of a night, its truth, and the real ports on which it is reached.
 
 Four ways in, as in a real commune: Modbus TCP in the cabinet (inlet flow meter, energy meter), Modbus RTU on an RS-485
-line of 19,200 baud (pressure sensors, the lift's door controller), DALI lamps behind a serial adapter, bins that advertise
-by Bluetooth. The same devices, asked without any port, give the weeks before the night (`history`).
+line of 19,200 baud (pressure sensors, a node of our own, the lift's door controller), DALI lamps behind a serial adapter,
+bins that advertise by Bluetooth. The same devices, asked without any port, give the weeks before the night (`history`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from gateway.reading import Flaw, Snapshot
 from gateway.site import Device as SiteDevice
 from gateway.site import Site
 from gateway.summary import Summariser, Summary
+from simulator import node
 from simulator.bluez import Advertisement, SimulatedBluez
 from simulator.dali import Adapter, Gear, SimulatedSci
 from simulator.drift import Drift
@@ -44,7 +45,8 @@ STREET = (Slot("dusk", 100), Slot("23:00", 50), Slot("05:30", 100), Slot("dawn",
 LAMPS, BINS = 6, 3
 DALI_PACE = 0.15
 """The DALI bus is played faster than it is (1.0), because six lamps are read in a time that runs far faster than real."""
-NODE_UNIT = 9
+NODE, NODE_UNIT = "noeud-amont", 9
+"""A node of our own beside the first pressure sensor."""
 HISTORY_STEP_S, DALI_HISTORY_STEP_S = 900.0, 3600.0
 """How often devices are asked in the weeks before the night."""
 
@@ -73,6 +75,27 @@ class Floats:
 
     def write(self, area: Area, address: int, values: Sequence[int]) -> None:
         raise IllegalAddress
+
+
+class NodeRegisters:
+    """The registers that a pressure node of ours would show, where no MicroPython runs (firmware/nodes/pressure.py)."""
+
+    def __init__(self, pressure_bar: Callable[[], float]) -> None:
+        self._pressure_bar = pressure_bar
+
+    def read(self, area: Area, address: int, count: int) -> list[int]:
+        if address + count > (41 if area == "input" else 1) or area not in ("input", "discrete"):
+            raise IllegalAddress
+        pressure_mbar = round(1000 * self._pressure_bar())
+        cells = [0] * 41
+        cells[0], cells[7] = 1, 1  # a pressure node, at its first start
+        cells[32] = cells[34] = cells[35] = cells[36] = pressure_mbar
+        cells[33] = 4000 + round(1.6 * pressure_mbar)
+        return cells[address : address + count] if area == "input" else [0]
+
+    def write(self, area: Area, address: int, values: Sequence[int]) -> None:
+        if (area, address, len(values)) != ("holding", 0, 2):  # the time
+            raise IllegalAddress
 
 
 class Town:
@@ -114,6 +137,7 @@ class Town:
             f"pression-{name}": Device(unit, self._keller(sensor))
             for unit, (name, sensor) in enumerate(self.pressures.items(), 3)
         } | {"ascenseur-porte": Device(24, self.door)}
+        self.node: node.PressureNode | None = None
         self._stack = AsyncExitStack()
 
     def now(self) -> float:
@@ -141,6 +165,7 @@ class Town:
         enter = self._stack.enter_async_context
         self.server = await enter(TcpServer("127.0.0.1", 0, self.units.values()))
         self.line = await enter(Line(19200, "8E1", units=self.line_units.values(), link=self._folder / "rs485-1"))
+        await self._enter_node()
         self.street = await enter(SimulatedSci(Adapter(list(self.gears.values())), DALI_PACE))
         self.radio = await enter(SimulatedBluez(str(self._folder / "bluez.socket")))
         advertising = asyncio.create_task(self._advertise(), name="bins advertise")
@@ -151,6 +176,27 @@ class Town:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    async def _enter_node(self) -> None:
+        """Our node on the line: in a real MicroPython, or simulated where none is installed for this platform."""
+
+        def pressure_bar() -> float:
+            return max(0.0, self.sector.sensed_pressure_bar(self.pressures["amont"], self.now()))
+
+        if node.can_run():
+            folder = self._folder / NODE
+            folder.mkdir(exist_ok=True)
+            self.node = await self._stack.enter_async_context(
+                node.PressureNode(self.line, NODE_UNIT, folder, pressure_bar)
+            )
+        else:
+            self.line.units.append(Device(NODE_UNIT, NodeRegisters(pressure_bar)))
+
+    def nodes(self) -> dict[str, dict[str, object]]:
+        """What runs our nodes, for the report."""
+        if self.node is None:
+            return {NODE: {"profile": "guet/pressure", "runs_in": "simulated device: no MicroPython for this platform"}}
+        return {NODE: {"profile": "guet/pressure", "runs_in": "MicroPython", "starts": self.node.starts}}
 
     async def _advertise(self) -> None:
         """Every bin says what it measures, in real time as radios do, several times within each simulated minute or so."""
@@ -340,6 +386,7 @@ protocol = "ble"
 {_device("debit-entree", "water/siemens_mag6000", "armoire", 1, "5min", "DEB-1")}
 {_device("compteur-mairie", "energy/eastron_sdm630", "armoire", 2, "5min", "TGBT-1")}
 {pressures}
+{_device(NODE, "guet/pressure", "rs485-1", NODE_UNIT, "15min", "NOE-1")}
 {_device("ascenseur-porte", "lift/gros_sdk500", "rs485-1", 24, "5min", "ASC-1")}
 {lamps}
 {bins}

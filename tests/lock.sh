@@ -9,8 +9,8 @@ compile() {
     printf "setuptools>=77\nbackports-strenum<1.3\n" | uv pip compile pyproject.toml - "$@" --universal --python-version 3.11 --generate-hashes \
         --no-header --no-emit-index-url --no-annotate --quiet --output-file "$out"
 }
-compile requirements.lock --extra central
-compile requirements-dev.lock --extra central --extra dev --constraint requirements.lock
+compile requirements.lock --extra central --extra node
+compile requirements-dev.lock --extra central --extra node --extra dev --constraint requirements.lock
 for board in esp32 rp2; do
     echo "micropython-$board-stubs==1.29.0.post1" | uv pip compile - --universal --python-version 3.11 --generate-hashes \
         --no-header --no-emit-index-url --no-annotate --quiet --output-file "tests/firmware/stubs-$board.lock"

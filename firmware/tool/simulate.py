@@ -45,9 +45,12 @@ def install(image: Mapping[str, bytes], folder: Path) -> None:
 
 
 class Board:
-    """A board whose flash is `folder`. `signals` are variables of firmware/sim: SIM_UART1, SIM_ADC26 and the like."""
+    """A board whose flash is `folder`. `signals` are variables of firmware/sim: SIM_UART1, SIM_ADC26 and the like.
+    output: file that gets what the program prints, where that is not for this process's own output."""
 
-    def __init__(self, folder: Path, signals: Mapping[str, str], heap: str = HEAP) -> None:
+    def __init__(
+        self, folder: Path, signals: Mapping[str, str], heap: str = HEAP, output: Path | None = None
+    ) -> None:
         interpreter = find_micropython()
         if interpreter is None or not interpreter.exists():
             raise SimulationError(
@@ -56,6 +59,7 @@ class Board:
             )
         self._command = [str(interpreter), "-X", f"heapsize={heap}", str(FIRMWARE / "sim" / "start.py")]
         self._folder = folder
+        self._output = output
         self._fed = folder / "watchdog.sim"
         self._env = os.environ | {
             "MICROPYPATH": f"{FIRMWARE / 'sim'}:{folder}:{folder / 'lib'}:.frozen",
@@ -116,13 +120,17 @@ class Board:
         self._fed.unlink(missing_ok=True)
         self._size, self._fed_at = 0, time.monotonic()
         self.starts += 1
-        self._process = subprocess.Popen(
-            self._command,
-            cwd=self._folder,
-            env=self._env | {"SIM_CAUSE": str(cause)},
-            stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
-        )
+        with open(self._output or os.devnull, "ab") as output:
+            said = output if self._output else None
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._env | {"SIM_CAUSE": str(cause)},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
 
 
 def _die_with_parent() -> None:
