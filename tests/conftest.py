@@ -24,7 +24,7 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """The loop that a test runs in: the real one, or with the mark `virtual_time` one whose time is its own."""
     if item.get_closest_marker("virtual_time"):
-        from tests.bench.bus import VirtualLoop
+        from simulator.virtual_time import VirtualLoop
 
         return {"virtual": VirtualLoop}
     return {"real": asyncio.new_event_loop}

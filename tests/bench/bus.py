@@ -13,16 +13,15 @@ import asyncio
 import json
 import multiprocessing
 import os
-import selectors
 import socket
 import struct
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any
 
 from gateway.clock import LoopClock
 from gateway.codec import Ask, Limits, Span
@@ -35,8 +34,7 @@ from gateway.profile import load_profile
 from gateway.site import parse_site
 from simulator.line import FAULT_KINDS, Fault, Faults, Line
 from simulator.modbus import Area, Device, IllegalAddress
-
-T = TypeVar("T")
+from simulator.virtual_time import in_virtual_time
 
 BAUDS = (9600, 19200, 115200)
 BLOCKS = (2, 10, 20, 60, 125)
@@ -141,38 +139,8 @@ def share_of_limit(
     return rows
 
 
-# Virtual time: the loop skips the waiting, the line is a socket pair (a pseudo-terminal delivers through the kernel's
-# own threads, which a loop that does not wait would overtake)
-
-
-class _Skipping(selectors.DefaultSelector):
-    """Never waits: where nothing is ready, the time it would have waited has passed."""
-
-    now_s = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready and timeout is None:
-            raise RuntimeError("nothing is set to happen any more")
-        if not ready and timeout:
-            self.now_s += timeout
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time is its own."""
-
-    def __init__(self) -> None:
-        self._skipping = _Skipping()
-        super().__init__(self._skipping)
-
-    def time(self) -> float:
-        return self._skipping.now_s
-
-
-def in_virtual_time(work: Coroutine[Any, Any, T]) -> T:
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(work)
+# Virtual time: the line is a socket pair (a pseudo-terminal delivers through the kernel's own threads, which a loop that
+# does not wait would overtake)
 
 
 class SocketLine(Line):

@@ -21,7 +21,8 @@ from gateway.link.serial import BATCH_S, SerialLink
 from gateway.poll import run
 from simulator.line import FAULT_KINDS, Fault, Line
 from simulator.modbus import Device, Table
-from tests.bench.bus import SocketLine, Witness, in_virtual_time, is_wrong, storm
+from simulator.virtual_time import in_virtual_time
+from tests.bench.bus import SocketLine, Witness, is_wrong, storm
 
 LINE = "38400 8E1"
 LIMITS = Limits(patience_s=0.1)
