@@ -3,6 +3,8 @@
 import asyncio
 import json
 import os
+import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -191,6 +193,50 @@ def test_kill_minus_9_loses_no_decision_and_tears_none(tmp_path: Path) -> None:
         asyncio.run(look(told))
         seqs = [seq for seq, _, _ in outbox_of(tmp_path)]
         assert seqs == list(range(1, len(seqs) + 1))
+
+
+@pytest.mark.parametrize("tail", ["missing", "zeros", "noise"])
+async def test_power_cut_at_any_byte_of_a_commit_loses_nothing_durable_and_tears_nothing(
+    tmp_path: Path, tail: str
+) -> None:
+    """The journal ends anywhere; behind that is nothing, or whatever a card leaves of a page that it was writing."""
+    folder, journal = tmp_path / "live", f"{FILE}-wal"
+    durable: list[int] = []
+    async with Store.open(folder, SystemClock()) as store:
+        for number in range(6):
+            durable.append((folder / journal).stat().st_size)
+            store.add_summary(a_summary(number))
+            await store.decide({"watch": {"number": number}}, [an_alert(f"s{number}")])
+        durable.append((folder / journal).stat().st_size)
+        written, epoch = (folder / journal).read_bytes(), store.epoch
+        kept = {name: (folder / name).read_bytes() for name in (FILE, "store.lock")}
+    assert durable == sorted(set(durable))
+    assert durable[0] > 0
+
+    chance = random.Random(20)
+    cuts = [*durable, *(size + 1 for size in durable[:-1]), *(chance.randrange(durable[-1]) for _ in range(60))]
+    for number, planned in enumerate(cuts):
+        cut, again = planned, tmp_path / f"cut-{number}"
+        again.mkdir()
+        lost = min(4096 + 24, len(written) - cut)
+        after = {"missing": b"", "zeros": bytes(lost), "noise": chance.randbytes(lost)}[tail]
+        left = written[:cut] + after
+        (again / journal).write_bytes(left)
+        # What is lost may have been zeros before.
+        cut = next((at for at in range(cut, len(left)) if left[at] != written[at]), len(left))
+        # A store that was never made whole was never noted either.
+        for name in (FILE, "store.lock") if cut >= durable[0] else (FILE,):
+            (again / name).write_bytes(kept[name])
+        async with Store.open(again, SystemClock()) as store:
+            assert store.set_aside is None
+            assert (store.epoch == epoch) is (cut >= durable[0])
+            whole = sum(size <= cut for size in durable) - 1
+            subjects = [alert.subject for alert in store.alerts()]
+            assert sorted(subjects) == [f"s{number}" for number in range(max(whole, 0))]
+            assert store.state("watch") == (None if whole <= 0 else {"number": whole - 1})
+            assert len(store.summaries("pump", 0, NOW_S + 1)) == len(subjects)
+            assert Outbox(store).pending() == ({} if whole <= 0 else {Kind.SUMMARY: whole, Kind.ALERT: whole})
+        shutil.rmtree(again)
 
 
 # -- damaged -----------------------------------------------------------------------------------------------------------
