@@ -37,6 +37,7 @@ DURABLE_WITHIN_S: Final = 60.0
 _DAY_S: Final = 86_400.0
 _GAP_RUNS: Final = 500
 _ROOM_ROWS: Final = 1000
+_OLD_ALERTS: Final = 10
 
 _PUT: Final = "insert into outbox(kind, time_s, body) values(?, ?, ?)"
 _SUMMARY: Final = "insert or replace into summary values(?, ?, ?, ?)"
@@ -386,9 +387,11 @@ class Store:
         gets coarser."""
         now_s = self._clock.now()
         if self.counters.commits % 100 == 0 and self._clock.trusted:
-            self._disk.execute("delete from summary where start_s < ?", (now_s - self.limits.summary_days * _DAY_S,))
+            # Bit by bit: a clock that went years ahead and is mended soon must not cost the site its memory.
+            self._forget(now_s - self.limits.summary_days * _DAY_S)
             old_s = now_s - self.limits.alert_days * _DAY_S
-            self._disk.execute("delete from alert where cleared_s < ? and raised_s < ?", (old_s, old_s))
+            sql = "select id from alert where cleared_s < ? and raised_s < ? order by raised_s limit ?"
+            self._disk.execute(f"delete from alert where id in ({sql})", (old_s, old_s, _OLD_ALERTS))  # noqa: S608
         limit = int(self.limits.space_bytes * (1 - self.limits.reserve))
         while used_bytes(self._disk) > limit:
             if self._drop_rows(Kind.READING, 1) or self._forget(now_s - 60 * _DAY_S) or self._drop_rows(Kind.STATUS, 1):

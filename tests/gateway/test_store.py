@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -387,3 +388,26 @@ async def test_memory_older_than_its_days_goes_unless_the_clock_is_a_guess(tmp_p
         store.put("status", NOW_S, {})
         await store.flush()
         assert store.summaries("pump", 0, NOW_S) == []
+
+
+async def test_a_clock_that_goes_years_ahead_for_a_while_costs_little_memory(tmp_path: Path) -> None:
+    class Astray(SystemClock):
+        ahead_s = 0.0
+
+        def now(self) -> float:
+            return super().now() + self.ahead_s
+
+    clock = Astray()
+    history = [a_summary(number) for number in range(4000)]
+    async with Store.open(tmp_path, clock) as store:
+        store.import_summaries(history)
+        for number in range(30):
+            gone = replace(an_alert(f"s{number}", NOW_S - 3600 + number), cleared_s=NOW_S)
+            await store.decide({}, [gone])
+        clock.ahead_s = 20 * 365 * 86400.0
+        for number in range(120):
+            await store.decide({"watch": number})
+        clock.ahead_s = 0.0
+        left = store.summaries("pump", 0, NOW_S + 1)
+        assert left == sorted(history, key=lambda summary: summary.start_s)[1000:]
+        assert [alert.subject for alert in store.alerts()] == [f"s{number}" for number in range(10, 30)]
