@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from gateway import __version__
@@ -122,7 +123,9 @@ def build_watches(site: Site) -> list[Watch]:
 class Gateway:
     """A gateway: built whole from a checked site and an open store, then `run` until `stop` is set."""
 
-    def __init__(self, site: Site, watches: list[Watch], store: Store, clock: Clock) -> None:
+    def __init__(
+        self, site: Site, watches: list[Watch], store: Store, clock: Clock, chance: Random | None = None
+    ) -> None:
         self.site, self.store, self.clock = site, store, clock
         self.stop = asyncio.Event()
         self._beside: set[asyncio.Task[None]] = set()
@@ -130,7 +133,7 @@ class Gateway:
         self.live = Live(site, clock, self.buses)
         self.judge = Judge(site, watches)
         pace = Pace(retry_max_s=max(SHORTEST_RETRY_S, clock.loop_seconds(LONGEST_RETRY_S)))
-        self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace) if site.upstream else None
+        self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace, chance) if site.upstream else None
         writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
         self.gate = Gate(site, writers, clock, lambda: self.online, self._record_action)
         self.boot = f"{os.getpid()}-{clock.now():.0f}"

@@ -111,7 +111,7 @@ class Store:
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Condition()
         self._queue: deque[_Job] = deque()
-        self._hurry = self._closing = False
+        self._hurry = self._closing = self._writing = False
         self._dropped: dict[Kind, _Dropped] = {}
         self._thinned_to = 0
         self._lock, epoch_before = locked(folder)
@@ -190,6 +190,16 @@ class Store:
     async def flush(self) -> None:
         """Wait until all that was handed over is durable."""
         await self._durably((), urgent=True)
+
+    def settle(self) -> None:
+        """Has what waits committed now, and blocks until that is done or has failed: for virtual time, which would
+        otherwise leap while the writer's thread works."""
+        if not (self._queue or self._writing):
+            return
+        with self._wake:
+            self._hurry = bool(self._queue)
+            self._wake.notify()
+            self._wake.wait_for(lambda: self.fault or not (self._queue or self._writing), DURABLE_WITHIN_S)
 
     def delete(self, seqs: Collection[int], done: Callable[[], None]) -> None:
         """Rows of the outbox that the platform has taken over. Not urgent: after a power cut they are sent again, which
@@ -317,6 +327,7 @@ class Store:
                     lambda: self._hurry or self._closing or len(self._queue) >= self.limits.commit_rows,
                     self.limits.commit_s,
                 )
+                self._writing = True
                 jobs, self._queue = self._queue, deque()
                 dropped, self._dropped = self._dropped, {}
                 self._hurry = False
@@ -325,12 +336,19 @@ class Store:
             except sqlite3.Error as error:
                 self._failed(error, jobs, dropped)
                 pause_s = min(max(2 * pause_s, 0.5), 30.0)
+                self._written()
                 if self._closing:
                     return
                 with self._wake:
                     self._wake.wait_for(lambda: self._closing, pause_s)
             else:
+                self._written()
                 pause_s = 0.0
+
+    def _written(self) -> None:
+        with self._wake:
+            self._writing = False
+            self._wake.notify_all()
 
     def _commit(self, jobs: Collection[_Job], dropped: Mapping[Kind, _Dropped]) -> None:
         statements: dict[str, list[tuple[Any, ...]]] = {}

@@ -24,8 +24,11 @@ class _Skipping(selectors.DefaultSelector):
 
     now_s = 0.0
     threads = 0
+    between: Callable[[], None] | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if self.between is not None:
+            self.between()
         if self.threads and timeout != 0:
             ready = super().select(THREAD_WITHIN_S)
             if not ready:
@@ -45,6 +48,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._skipping = _Skipping()
         super().__init__(self._skipping)
+
+    def between_turns(self, call: Callable[[], None] | None) -> None:
+        """Calls it between any two turns of the loop, before time passes."""
+        self._skipping.between = call
 
     def time(self) -> float:
         return self._skipping.now_s

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S: Final = 30
+_TICK_S: Final = 5.0
 _BURST: Final = 10
 _STEADY_S: Final = 60.0
 
@@ -91,7 +92,16 @@ class _Session:
 class Uplink:
     """See the module. `run` it for as long as the gateway lives; it never ends because of the network or platform."""
 
-    def __init__(self, store: Store, gateway: str, upstream: Upstream, clock: Clock, pace: Pace | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        gateway: str,
+        upstream: Upstream,
+        clock: Clock,
+        pace: Pace | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        """chance: spreads a fleet's tries over time; one's own where not given."""
         self._gateway, self._clock, self._pace = gateway, clock, pace or Pace()
         self._by_broker = upstream.ack == "broker"
         self._host, self._port, self._tls = server_of(upstream)
@@ -104,7 +114,7 @@ class Uplink:
         self.trouble = ""
         """Why there is no connection; empty while there is one."""
         self._flying: dict[int, _Flight] = {}
-        self._chance = random.Random()  # noqa: S311 - spreads a fleet, guards nothing
+        self._chance = chance or random.Random()  # noqa: S311 - spreads a fleet, guards nothing
 
     async def run(self) -> None:
         """Connects, sends, and connects again, until cancelled."""
@@ -430,7 +440,7 @@ def _password(upstream: Upstream) -> str:
 async def _tick(client: Client) -> None:
     """Keep-alive."""
     while True:
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(_TICK_S)
         client.loop_misc()
 
 

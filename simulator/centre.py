@@ -1,0 +1,134 @@
+"""A virtual platform for soaks: a broker of MQTT 3.1.1 and a centre in one, on a socket of this machine, in whatever time
+its event loop keeps. It commits every record it is sent, answers late, twice and out of order, and can be cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final, Literal, Self
+
+Line = Literal["up", "refused", "silent"]
+"""refused: connections break at once. silent: they stand, and nothing comes through."""
+_CONNECT, _PUBLISH, _SUBSCRIBE, _PING = 1, 3, 8, 12
+_UNSENT: Final = 1_000_000
+
+
+class Centre:
+    """See the module. `rows`: what it has committed, by epoch and number, as JSON; `problems`: what must never happen."""
+
+    def __init__(self, chance: Random) -> None:
+        self.rows: dict[tuple[str, int], dict[str, Any]] = {}
+        self.problems: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.slow_s = 0.0
+        self.line: Line = "up"
+        self._chance = chance
+        self._open: set[_Connection] = set()
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: _Connection(self, self._open), "127.0.0.1", 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        self.drop_all()
+
+    def drop_all(self) -> None:
+        """Breaks every connection; what had come over it and was not read is gone."""
+        for connection in tuple(self._open):
+            connection.drop()
+
+    def set_line(self, line: Line) -> None:
+        self.line = line
+        if line == "refused":
+            self.drop_all()
+
+    def take(self, payload: bytes, answer: Callable[[bytes], None]) -> None:
+        """Commits a record, and says so in its own time."""
+        body: dict[str, Any] = json.loads(payload)
+        key = str(body["epoch"]), int(body["seq"])
+        before = self.rows.setdefault(key, body)
+        if before is not body:
+            self.counts["repeated"] += 1
+            if before != body:
+                self.problems.append(f"number {key[1]} came with two contents: {before} and {body}")
+        times = 1 + (self._chance.random() < 0.1)
+        for _ in range(times):
+            late_s = self.slow_s * self._chance.random() + (self._chance.random() < 0.1) * 5.0
+            ack = {"epoch": key[0], "from": key[1], "to": key[1]}
+            asyncio.get_running_loop().call_later(late_s, answer, json.dumps(ack).encode())
+        if self._chance.random() < 0.001:
+            self.counts["forged"] += 1
+            ack = {"epoch": key[0], "from": key[1] + _UNSENT, "to": key[1] + 2 * _UNSENT}
+            answer(json.dumps(ack).encode())
+
+
+class _Connection(asyncio.Protocol):
+    """One client, and as much of MQTT 3.1.1 (OASIS, chapter 3) as it needs."""
+
+    def __init__(self, centre: Centre, open_: set[_Connection]) -> None:
+        self._centre, self._open = centre, open_
+        self._received, self._ack_topic = b"", b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._open.add(self)
+        if self._centre.line == "refused":
+            self.drop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._open.discard(self)
+
+    def drop(self) -> None:
+        self._open.discard(self)
+        self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self not in self._open or self._centre.line != "up":
+            return
+        self._received += data
+        while (packet := self._packet()) is not None:
+            self._handle(*packet)
+
+    def _packet(self) -> tuple[int, bytes] | None:
+        length = 0
+        for place in range(1, min(5, len(self._received))):
+            byte = self._received[place]
+            length |= (byte & 0x7F) << 7 * (place - 1)
+            if not byte & 0x80:
+                end = place + 1 + length
+                if len(self._received) < end:
+                    return None
+                kind, body = self._received[0] >> 4, self._received[place + 1 : end]
+                self._received = self._received[end:]
+                return kind, body
+        return None
+
+    def _handle(self, kind: int, body: bytes) -> None:
+        if kind == _CONNECT:
+            self._write(b"\x20\x02\x00\x00")
+        elif kind == _SUBSCRIBE:
+            self._ack_topic = body[2 : 4 + int.from_bytes(body[2:4], "big")]
+            self._write(b"\x90\x03" + body[:2] + b"\x00")
+        elif kind == _PUBLISH:
+            name = 2 + int.from_bytes(body[:2], "big")
+            self._write(b"\x40\x02" + body[name : name + 2])
+            self._centre.take(body[name + 2 :], self._acknowledge)
+        elif kind == _PING:
+            self._write(b"\xd0\x00")
+
+    def _acknowledge(self, ack: bytes) -> None:
+        body = self._ack_topic + ack
+        assert len(body) < 16384
+        self._write(bytes((0x30, len(body) & 0x7F | 0x80, len(body) >> 7)) + body)
+
+    def _write(self, data: bytes) -> None:
+        if self in self._open and self._centre.line == "up":
+            self.transport.write(data)
