@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +21,7 @@ from gateway.codec.bthome import OBJECTS, BthomePlace
 from gateway.codec.dali import DaliPlace
 from gateway.codec.modbus import ModbusPlace
 from gateway.codec.value import Format
+from gateway.contradiction import Claim, in_examples, in_points, usable
 from gateway.errors import ProfileError
 from gateway.unit import UNITS
 
@@ -28,7 +30,6 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
 FILE_NAME = r"[a-z0-9_]{1,40}/[a-z0-9_]{1,80}"
 PROTOCOLS = ("modbus", "dali", "bthome")
-LEAST_SCALE = 1e-12
 OBSERVED_ONLY = ("lift", "lift_door", "lift_drive")
 """Kinds of device that nothing may ever be written to."""
 
@@ -93,6 +94,16 @@ class Point(Closed):
             duration_s(every)
         return every
 
+    @property
+    def form(self) -> Format | None:
+        """How its number is written; None where the protocol gives numbers as such."""
+        return None
+
+    @property
+    def claim(self) -> Claim | None:
+        """The bytes it is made of; None where points cannot overlap."""
+        return None
+
     @model_validator(mode="after")
     def _range_ordered(self) -> Self:
         if self.range and not self.range[0] < self.range[1]:
@@ -106,6 +117,15 @@ class ModbusPoint(Point, ModbusPlace, Format):
     @property
     def place(self) -> ModbusPlace:
         return ModbusPlace(register=self.area, address=self.address)
+
+    @property
+    def form(self) -> Format:
+        return self
+
+    @property
+    def claim(self) -> Claim:
+        lead = self.exponent_at or 0
+        return Claim(self.area, self.address if self.type == "bit" else 2 * self.address + lead, lead)
 
     @model_validator(mode="after")
     def _bits_from_bit_areas(self) -> Self:
@@ -126,6 +146,26 @@ class DaliPoint(Point, DaliPlace, Format):
     def place(self) -> DaliPlace:
         return DaliPlace(query=self.query, bank=self.bank, location=self.location)
 
+    @property
+    def form(self) -> Format:
+        return self
+
+    @property
+    def claim(self) -> Claim:
+        if self.query is not None or self.location is None:
+            return Claim(self.query, 0)
+        lead = self.exponent_at or 0
+        return Claim(self.bank, self.location + lead, lead)
+
+    @model_validator(mode="after")
+    def _within_bank(self) -> Self:
+        size = self.size + (self.exponent_at or 0)
+        if self.query is not None and size > 1:
+            raise ValueError(f"type {self.type!r}: expected one of 8 bits, the answer to a query is a single byte")
+        if self.location is not None and self.location + size > 0xFF:
+            raise ValueError(f"location: {size} bytes from {self.location:#04x} on go beyond 0xFE; correct either")
+        return self
+
 
 class BthomePoint(Point, BthomePlace):
     """A point that a BTHome device advertises; the object id fixes how its number is written."""
@@ -140,15 +180,30 @@ class BthomePoint(Point, BthomePlace):
     def place(self) -> BthomePlace:
         return BthomePlace(object=self.object, index=self.index)
 
+    @property
+    def form(self) -> Format:
+        return self.place.format()
+
+    @property
+    def claim(self) -> Claim:
+        return Claim((self.object, self.index), 0)
+
 
 class RecordedPoint(Point):
     """A point whose readings come from a file (`guet replay`)."""
 
 
+Evidence = Literal["source", "manual", "library", "standard", "own"]
+"""source: code in daily use elsewhere, its tests included. manual: the maker's text. library: a third party's
+collection. standard: a standard. own: our own firmware, recording, or working by hand."""
+
+
 class Example(Closed):
-    """Bytes as some other source gives them, and the value they mean; no value where they mean "none"."""
+    """Bytes and the value they mean; no value where they mean "none". evidence: who gives the bytes; "own" where we
+    worked them out by the map's rule, which proves our decoder and says nothing of the device."""
 
     source: str = Field(min_length=8)
+    evidence: Evidence = "own"
     point: str
     raw: str
     value: float | None = None
@@ -169,21 +224,32 @@ class Setting(Closed):
 
 
 class _Profile(Closed):
-    """What every profile says. evidence: source = code in daily use elsewhere, manual = the maker's text,
-    library = a third party's collection, standard = a standard, own = our own firmware or recording."""
+    """What every profile says. source, evidence: where the map comes from. firmware: which versions of the device it
+    holds for; empty: all that are known. variants: profiles of the same model with another map."""
 
     maker: str
     model: str
     kind: Literal[
         "pressure_sensor", "flow_meter", "water_meter", "pump", "lamp", "lift_door", "lift_drive", "lift", "energy_meter",
-        "bin", "heating", "ventilation", "occupancy", "weather", "level_sensor", "recorded",
+        "bin", "heating", "ventilation", "occupancy", "weather", "road_weather", "level_sensor", "recorded",
     ]  # fmt: skip
     source: str = Field(min_length=8)
-    evidence: Literal["source", "manual", "library", "standard", "own"]
+    evidence: Evidence
+    firmware: str = ""
+    variants: tuple[Annotated[str, Field(pattern=rf"^{FILE_NAME}$")], ...] = ()
     caveats: tuple[str, ...] = ()
     every: str = "60s"
     example: tuple[Example, ...] = ()
     setup: tuple[Setting, ...] = ()
+
+    @field_validator("source")
+    @classmethod
+    def _names_something(cls, source: str) -> str:
+        if len(source.split()) < 2:
+            raise ValueError(
+                f"expected the document or code that the map is from, with version and page, got {source!r}"
+            )
+        return source
 
     @field_validator("every")
     @classmethod
@@ -285,15 +351,55 @@ def parse_profile(text: str, name: str) -> Profile:
     """A profile from its text. `name` ("water/keller_x_line") stands in messages. Raises ProfileError with all faults."""
     file = f"{name}.toml"
     try:
-        profile = _ADAPTER.validate_python(tomllib.loads(text))
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ProfileError([f"{file}: not TOML: {error}"]) from None
+    told: list[str] = []
+    try:
+        profile = _ADAPTER.validate_python(table)
     except ValidationError as error:
-        raise ProfileError(sentences(error, file)) from None
-    faults = [f"{file}: {fault}" for fault in _contradictions(profile)]
+        told = sentences(error, file)
+        sound = _sound_part(table, error)
+        if sound is None:
+            raise ProfileError(told) from None
+        profile = sound
+    faults = [*told, *(f"{file}: {fault}" for fault in _contradictions(profile, whole=not told))]
     if faults:
         raise ProfileError(faults)
     return profile
+
+
+def _sound_part(table: Mapping[str, Any], error: ValidationError) -> FileProfile | None:
+    """What is sound of a faulty file, so that it can be checked further and all faults are told at once: without unknown
+    keys, without the points and examples that have other faults, and something neutral for the rest."""
+    sound = deepcopy(dict(table))
+    dropped: dict[str, set[int]] = {"point": set(), "example": set()}
+    # Unknown keys go first, while all is still in its place.
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    for fault in sorted(found, key=lambda fault: fault["type"] != "extra_forbidden"):
+        match fault["type"], key_of(fault["loc"]):
+            case "extra_forbidden", [*way, last]:
+                inner: Any = sound
+                for step in way:
+                    inner = inner[step]
+                inner.pop(last, None)
+            case _, ["point" | "example" as entries, int(at), *_]:
+                dropped[entries].add(at)
+            case _, [str(key), *_] if key in _NEUTRAL:
+                sound[key] = _NEUTRAL[key]
+            case _, [str(key), *_] if key not in dropped:
+                sound.pop(key, None)
+    for kind, places in dropped.items():
+        if places:
+            sound[kind] = [entry for at, entry in enumerate(sound[kind]) if at not in places]
+    try:
+        return _ADAPTER.validate_python(sound)
+    except ValidationError:
+        return None
+
+
+_NEUTRAL = {"maker": "?", "model": "?", "kind": "recorded", "source": "not yet known", "evidence": "own"}
+"""Stands in for what is faulty while the rest of the file is checked."""
 
 
 def load_profile(folder: Path, name: str) -> Profile:
@@ -365,68 +471,38 @@ def key_of(loc: tuple[int | str, ...]) -> list[int | str]:
     return list(loc)
 
 
-def _contradictions(profile: Profile) -> Sequence[str]:
-    """Faults that no single key shows."""
-    faults = []
-    names = [point.name for point in profile.point]
-    faults += [
-        f"point {name!r} is described twice; give each its own name"
-        for name in sorted({n for n in names if names.count(n) > 1})
-    ]
-    places: dict[Any, str] = {}
+def _contradictions(profile: Profile, whole: bool) -> Iterator[str]:
+    """Faults that no single key shows. whole: False where faulty points and examples were left out."""
+    yield from in_points(profile.point)
+    points = {}
     for point in profile.point:
-        if not isinstance(point, RecordedPoint):
-            key = (point.place, getattr(point, "mask", None), getattr(point, "type", None))
-            if (other := places.setdefault(key, point.name)) != point.name:
-                faults.append(f"points {other!r} and {point.name!r} are the same place of the device; keep one")
-    for point in profile.point:
-        if abs(getattr(point, "scale", 1.0)) < LEAST_SCALE:
-            faults.append(f"point {point.name!r}.scale: expected a number of at least {LEAST_SCALE:g} in size")
-            return faults  # nothing can be decoded with it
+        if point.form is not None and not usable(point.form):
+            continue
         if point.write is not None and (fault := _unwritable(profile, point)):
-            faults.append(f"point {point.name!r}.write: {fault}")
+            yield f"point {point.name!r}.write: {fault}"
         if point.write_only and point.write is None:
-            faults.append(f"point {point.name!r}.write_only: a point that can be neither read nor written; give write")
-    faults += _wrong_settings(profile)
-    points = {point.name: point for point in profile.point if not isinstance(point, RecordedPoint)}
-    for index, example in enumerate(profile.example):
-        where = f"example[{index}]"
-        if example.point not in points:
-            faults.append(
-                f"{where}.point: {example.point!r} is no point of this profile; use one of {', '.join(names)}"
-            )
-            continue
-        point = points[example.point]
-        raw, size = bytes.fromhex(example.raw), bytes_of(point)
-        if len(raw) != size:
-            faults.append(f"{where}.raw: expected the {size} bytes of {example.point!r}, got {len(raw)}")
-            continue
-        got = decoder_of(point)(raw)
-        same = (
-            got is None
-            if example.value is None
-            else got is not None and abs(got - example.value) <= 1e-6 * max(1.0, abs(example.value))
-        )
-        if not same:
-            faults.append(
-                f"{where}: {example.raw!r} gives {got!r} for {example.point!r}, the example says {example.value!r}"
-            )
-    if not profile.example and profile.protocol != "recorded":
-        faults.append("example: at least one with bytes from a source other than our encoder is needed")
-    return faults
+            yield f"point {point.name!r}.write_only: a point that can be neither read nor written; give write"
+        if not isinstance(point, RecordedPoint):
+            points[point.name] = (point, bytes_of(point), decoder_of(point))
+    known = {point.name for point in profile.point}
+    examples = [e for e in profile.example if e.point in points or (whole and e.point not in known)]
+    yield from in_examples(examples, points)
+    if whole and not profile.example and profile.protocol != "recorded":
+        yield "example: at least one with bytes from a source other than our encoder is needed"
+    if whole:
+        yield from _wrong_settings(profile)
 
 
-def _wrong_settings(profile: Profile) -> Sequence[str]:
+def _wrong_settings(profile: Profile) -> Iterator[str]:
     """Faults of what is sent to a device when it comes back."""
-    points, faults = {point.name: point for point in profile.point}, []
+    points = {point.name: point for point in profile.point}
     for index, setting in enumerate(profile.setup):
         point = points.get(setting.point)
         if point is None or point.write is None:
-            faults.append(f"setup[{index}].point: expected a point with limits of a write, got {setting.point!r}")
+            yield f"setup[{index}].point: expected a point with limits of a write, got {setting.point!r}"
         elif not point.write.min <= setting.value <= point.write.max:
             limits = f"{point.write.min:g} to {point.write.max:g} {point.unit}"
-            faults.append(f"setup[{index}].value: expected {limits} for {setting.point!r}, got {setting.value:g}")
-    return faults
+            yield f"setup[{index}].value: expected {limits} for {setting.point!r}, got {setting.value:g}"
 
 
 def _unwritable(profile: Profile, point: AnyPoint) -> str:

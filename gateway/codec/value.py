@@ -129,10 +129,10 @@ class Format(BaseModel):
                 data = whole.to_bytes(self.size, "big", signed=self.type.startswith("i"))
             except OverflowError:
                 raise ValueError(f"{value}: does not fit {self.type} at scale {self.scale}") from None
-        return _reorder(data, self.word_order, self.byte_order)
+        return reordered(data, self.word_order, self.byte_order)
 
 
-def _reorder(data: bytes, word_order: Order, byte_order: Order) -> bytes:
+def reordered(data: bytes, word_order: Order, byte_order: Order) -> bytes:
     """Between device order and big-endian; its own inverse."""
     if len(data) % 2:
         return data if byte_order == "big" else data[::-1]
@@ -146,7 +146,7 @@ def _raw_reader(form: Format) -> Callable[[bytes], float | None]:
     plain = word_order == byte_order == "big"
 
     def ordered(data: bytes) -> bytes:
-        return data if plain else _reorder(data, word_order, byte_order)
+        return data if plain else reordered(data, word_order, byte_order)
 
     if form.type in ("f32", "f64"):
         unpack = struct.Struct(">f" if form.type == "f32" else ">d").unpack
