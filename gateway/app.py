@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -19,10 +19,11 @@ from gateway.action import Action, Done, Gate
 from gateway.alert import Alert, iso
 from gateway.budget import Budget, budget
 from gateway.clock import Clock
-from gateway.codec import HeardCodec, PolledCodec
+from gateway.codec import HeardCodec, PolledCodec, bthome, ruuvi
 from gateway.codec.bthome import Bthome
 from gateway.codec.dali import Sci
 from gateway.codec.modbus import Rtu, Tcp
+from gateway.codec.ruuvi import Ruuvi
 from gateway.errors import ActionError, ModelError, SiteError, StoreError, collecting
 from gateway.inference import Model, load_model
 from gateway.judge import Judge
@@ -36,7 +37,7 @@ from gateway.outbox import Outbox
 from gateway.plan import Refusals, plan_ears, plan_visits
 from gateway.poll import HeardBus, PolledBus
 from gateway.reading import Snapshot, split_point
-from gateway.site import Device, LightingEntry, Radio, Site, load_site
+from gateway.site import Device, LightingEntry, Site, load_site
 from gateway.store import Store
 from gateway.summary import Summary
 from gateway.upstream.mqtt import Pace, Uplink
@@ -61,10 +62,11 @@ SHORTEST_RETRY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Protocol:
-    """How a kind of bus is opened, and which codec speaks on it."""
+    """How a kind of bus is opened, and which codec speaks on it: one where devices are asked; where they are heard, one a
+    device, by the protocol of its profile."""
 
     open: Callable[[Any], Link | Ear]
-    codec: Callable[[], PolledCodec | HeardCodec]
+    codec: Callable[[], PolledCodec] | Mapping[str, Callable[[Device], HeardCodec]]
 
 
 PROTOCOLS: dict[str, Protocol] = {
@@ -72,7 +74,10 @@ PROTOCOLS: dict[str, Protocol] = {
     "modbus-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port), Tcp),
     "modbus-rtu-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port, numbered=False), Rtu),
     "dali-sci": Protocol(lambda bus: SerialLink(bus.port, bus.line or "38400 8N1", frames=False), Sci),
-    "ble": Protocol(lambda bus: BleEar(bus.adapter), Bthome),
+    "ble": Protocol(
+        lambda bus: BleEar(bus.adapter, (bthome.PART, ruuvi.PART)),
+        {"bthome": lambda device: Bthome(device.key), "ruuvi": lambda device: Ruuvi()},
+    ),
 }
 """One row a protocol: this, and a codec, is all that a new one costs."""
 
@@ -94,9 +99,9 @@ def budgets(site: Site) -> list[Budget]:
     """How busy each polled bus will be."""
     found = []
     for name, bus in site.buses.items():
-        codec = PROTOCOLS[bus.protocol].codec()
-        if not isinstance(bus, Radio):
-            found.append(budget(bus, plan_visits(site.devices_on(name), codec)))  # type: ignore[arg-type]
+        codec = PROTOCOLS[bus.protocol].codec
+        if not isinstance(codec, Mapping):
+            found.append(budget(bus, plan_visits(site.devices_on(name), codec())))
     return found
 
 
@@ -148,16 +153,16 @@ class Gateway:
         bus = self.site.buses[name]
         protocol = PROTOCOLS[bus.protocol]
         devices = self.site.devices_on(name)
-        codec, link = protocol.codec(), protocol.open(bus)
-        if isinstance(bus, Radio):
-            return HeardBus(name, link, plan_ears(devices, codec), self.clock, self._take)  # type: ignore[arg-type]
+        link: Any = protocol.open(bus)
+        if isinstance(protocol.codec, Mapping):
+            return HeardBus(name, link, plan_ears(devices, protocol.codec), self.clock, self._take)
         refusals = {
             device.name: Refusals.from_json(body)
             for device in devices
             if (body := self.store.state(f"refusals/{device.name}")) is not None
         }
         return PolledBus(
-            name, link, codec, devices, self.clock, self._take,  # type: ignore[arg-type]
+            name, link, protocol.codec(), devices, self.clock, self._take,
             refusals=refusals, learnt=self._learnt, returned=self._returned,
         )  # fmt: skip
 

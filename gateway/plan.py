@@ -12,7 +12,7 @@ from itertools import pairwise
 from types import MappingProxyType
 
 from gateway.codec import HeardCodec, Place, PolledCodec, Span
-from gateway.profile import AnyPoint, BthomePoint, DaliPoint, ModbusPoint, bytes_of, decoder_of
+from gateway.profile import AnyPoint, DaliPoint, HeardPoint, ModbusPoint, bytes_of, decoder_of
 from gateway.reading import Flaw, Quality
 from gateway.site import Device
 from gateway.unit import UNITS
@@ -196,20 +196,22 @@ NO_VALUE = Flaw(Quality.BAD, "l'appareil dit qu'il n'a pas de valeur")
 
 
 @dataclass(frozen=True, slots=True)
-class Ears:
-    """What a bus of unasked speakers means: for each sender, its device and the points at each place."""
+class Speaker:
+    """A device that speaks unasked: the codec that understands it, and the point at each place of what it says."""
 
+    device: Device
     codec: HeardCodec
-    devices: dict[str, tuple[Device, dict[Place, Column]]]
+    columns: Mapping[Place, Column]
 
 
-def plan_ears(devices: Sequence[Device], codec: HeardCodec) -> Ears:
-    """Who is listened for on a bus of unasked speakers."""
+def plan_ears(devices: Sequence[Device], codecs: Mapping[str, Callable[[Device], HeardCodec]]) -> dict[str, Speaker]:
+    """Who is listened for on a bus of unasked speakers, by sender. codecs: by the protocol of a profile; each device has
+    its own, with its key and its memory, so that devices of several protocols share a radio."""
     known = {}
     for device in devices:
         columns: dict[Place, Column] = {}
         for point in device.points.values():
-            assert isinstance(point, BthomePoint)
+            assert isinstance(point, HeardPoint)
             columns[point.place] = Column(point.name, 0, 0, decoder_of(point), point.range, point.unit)
-        known[str(device.address)] = (device, columns)
-    return Ears(codec, known)
+        known[str(device.address)] = Speaker(device, codecs[device.profile.protocol](device), columns)
+    return known

@@ -24,8 +24,8 @@ from gateway.clock import Clock
 from gateway.codec import Broadcast, Limits, Place, PolledCodec, Procedure
 from gateway.errors import ActionError, BusError, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused
 from gateway.link import Ear, Link
-from gateway.plan import NOTHING_REFUSED, Ears, Refusals, Visit, decode_block, plan_blocks, plan_visits, take
-from gateway.profile import OBSERVED_ONLY, AnyPoint, BthomePoint, RecordedPoint, bytes_of
+from gateway.plan import NOTHING_REFUSED, Refusals, Speaker, Visit, decode_block, plan_blocks, plan_visits, take
+from gateway.profile import OBSERVED_ONLY, AnyPoint, HeardPoint, RecordedPoint, bytes_of
 from gateway.reading import Flaw, Quality, Snapshot
 from gateway.schedule import Schedule, Turn
 from gateway.site import Device
@@ -311,7 +311,7 @@ class PolledBus:
     async def write(self, device: Device, point: AnyPoint, value: float) -> None:
         """Writes one point. The caller has checked that it may. Raises BusError, ValueError when it cannot be put in the
         device's bytes, ActionError for what is only ever observed."""
-        assert not isinstance(point, RecordedPoint | BthomePoint)
+        assert not isinstance(point, RecordedPoint | HeardPoint)
         if device.profile.kind in OBSERVED_ONLY:
             raise ActionError(f"{device.name}: a {device.profile.kind} is observed and never written to")
         limits, health, loop = _limits(device), self.health[device.name], asyncio.get_running_loop()
@@ -337,7 +337,7 @@ class PolledBus:
 
     async def read_point(self, device: Device, point: AnyPoint) -> float | None:
         """One point, now, past the plan and before it: to see what came of a write. Raises BusError."""
-        assert not isinstance(point, RecordedPoint | BthomePoint)
+        assert not isinstance(point, RecordedPoint | HeardPoint)
         limits = _limits(device)
         size = bytes_of(point)
         (span,) = self.codec.spans([(point.place, size)], limits)
@@ -349,13 +349,13 @@ class PolledBus:
 class HeardBus:
     """One bus whose devices speak unasked."""
 
-    def __init__(self, name: str, ear: Ear, ears: Ears, clock: Clock, sink: Sink) -> None:
-        self.name, self.ear, self.ears = name, ear, ears
-        self.health: dict[str, Health] = {device.name: Health() for device, _ in ears.devices.values()}
+    def __init__(self, name: str, ear: Ear, speakers: Mapping[str, Speaker], clock: Clock, sink: Sink) -> None:
+        self.name, self.ear, self.speakers = name, ear, speakers
+        self.health: dict[str, Health] = {speaker.device.name: Health() for speaker in speakers.values()}
         self.strangers = 0
         self._clock, self._sink = clock, sink
         self._rng = random.Random(name)  # noqa: S311 - spreads retries, no secret
-        self._last: dict[str, tuple[float, Mapping[Place, bytes] | None]] = {}
+        self._taken: dict[str, dict[Place, tuple[float, bytes]]] = {sender: {} for sender in speakers}
 
     async def run(self) -> None:
         """Listens until cancelled; an adapter that is not there is tried again with a growing pause."""
@@ -366,7 +366,7 @@ class HeardBus:
                     if lost:
                         log.warning("bus=%s adapter is back", self.name)
                     pause_s, lost = 1.0, False
-                    self._hear(heard.sender, self._understood(heard))
+                    self._hear(heard)
             except LinkError as error:
                 if not lost:
                     log.warning("bus=%s adapter lost: %s", self.name, error)
@@ -376,34 +376,43 @@ class HeardBus:
             await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.0))
             pause_s = min(60.0, pause_s * 2)
 
-    def _understood(self, heard: Broadcast) -> Mapping[Place, bytes] | None:
-        try:
-            return self.ears.codec.values(heard)
-        except GarbledAnswer as error:
-            if known := self.ears.devices.get(heard.sender):
-                self.health[known[0].name].last_error = str(error)
-            return None
-
-    def _hear(self, sender: str, said: Mapping[Place, bytes] | None) -> None:
-        known = self.ears.devices.get(sender)
-        if known is None:
+    def _hear(self, heard: Broadcast) -> None:
+        speaker = self.speakers.get(heard.sender)
+        if speaker is None:
             self.strangers += 1
+            return
+        device, columns = speaker.device, speaker.columns
+        try:
+            said = speaker.codec.values(heard)
+        except GarbledAnswer as error:
+            self.health[device.name].last_error = str(error)
             return
         if said is None:
             return
-        device, columns = known
-        wanted = {place: raw for place, raw in said.items() if place in columns}
         now_s = self._clock.now()
         self.health[device.name].answered(now_s)
-        last_s, last = self._last.get(sender, (-math.inf, None))
-        if not wanted or (wanted == last and now_s - last_s < device.every_s / 2):
-            return  # radios repeat themselves many times a second; unchanged values are taken at their period
-        self._last[sender] = now_s, wanted
+        wanted = {place: raw for place, raw in said.items() if place in columns}
+        if not self._news(speaker, wanted, now_s):
+            return
+        taken = self._taken[heard.sender]
         values: dict[str, float | None] = {}
         flaws: dict[str, Flaw] = {}
         for place, raw in wanted.items():
+            taken[place] = now_s, raw
             take(columns[place], columns[place].decode(raw), values, flaws)
         self._sink(Snapshot(device.name, now_s, values, flaws))
+
+    def _news(self, speaker: Speaker, wanted: Mapping[Place, bytes], now_s: float) -> bool:
+        """Whether what a device says is to be taken. Radios repeat themselves many times a second, and measure more often
+        than is asked of them: a quantity is taken at its period, a state (a number without unit) when it changes too."""
+        device = speaker.device
+        taken = self._taken[str(device.address)]
+        for place, raw in wanted.items():
+            if (last := taken.get(place)) is None or not 0 <= now_s - last[0] < device.every_s / 2:
+                return True
+            if raw != last[1] and speaker.columns[place].unit == "1":
+                return True
+        return False
 
 
 def reason(error: BusError) -> str:

@@ -20,6 +20,7 @@ from gateway.codec import Limits
 from gateway.codec.bthome import OBJECTS, BthomePlace
 from gateway.codec.dali import DaliPlace
 from gateway.codec.modbus import ModbusPlace
+from gateway.codec.ruuvi import FIELDS, RuuviPlace
 from gateway.codec.value import Format
 from gateway.contradiction import Claim, in_examples, in_points, usable
 from gateway.errors import ProfileError
@@ -29,7 +30,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
 FILE_NAME = r"[a-z0-9_]{1,40}/[a-z0-9_]{1,80}"
-PROTOCOLS = ("modbus", "dali", "bthome")
+PROTOCOLS = ("modbus", "dali", "bthome", "ruuvi")
 OBSERVED_ONLY = ("lift", "lift_door", "lift_drive")
 """Kinds of device that nothing may ever be written to."""
 
@@ -189,6 +190,28 @@ class BthomePoint(Point, BthomePlace):
         return Claim((self.object, self.index), 0)
 
 
+class RuuviPoint(Point, RuuviPlace):
+    """A point that a RuuviTag advertises; the quantity fixes how its number is written."""
+
+    @model_validator(mode="after")
+    def _unit_of_quantity(self) -> Self:
+        if self.unit != (given := FIELDS[self.quantity].unit):
+            raise ValueError(f"unit: {self.quantity!r} is in {given!r}, got {self.unit!r}")
+        return self
+
+    @property
+    def place(self) -> RuuviPlace:
+        return RuuviPlace(quantity=self.quantity)
+
+    @property
+    def form(self) -> Format:
+        return self.place.format()
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.quantity, 0)
+
+
 class RecordedPoint(Point):
     """A point whose readings come from a file (`guet replay`)."""
 
@@ -309,6 +332,13 @@ class BthomeProfile(_Profile):
     point: tuple[BthomePoint, ...] = Field(min_length=1)
 
 
+class RuuviProfile(_Profile):
+    """A tag that advertises Ruuvi data format 5."""
+
+    protocol: Literal["ruuvi"]
+    point: tuple[RuuviPoint, ...] = Field(min_length=1)
+
+
 class RecordedProfile(_Profile):
     """A device that exists in a recording only. No file describes it: its points are those that the site names."""
 
@@ -335,9 +365,10 @@ def recorded_profile(units: Mapping[str, str]) -> RecordedProfile:
     )
 
 
-FileProfile = ModbusProfile | DaliProfile | BthomeProfile
+FileProfile = ModbusProfile | DaliProfile | BthomeProfile | RuuviProfile
 Profile = FileProfile | RecordedProfile
-AnyPoint = ModbusPoint | DaliPoint | BthomePoint | RecordedPoint
+HeardPoint = BthomePoint | RuuviPoint
+AnyPoint = ModbusPoint | DaliPoint | HeardPoint | RecordedPoint
 _ADAPTER: TypeAdapter[FileProfile] = TypeAdapter(Annotated[FileProfile, Field(discriminator="protocol")])
 
 
@@ -509,7 +540,7 @@ def _unwritable(profile: Profile, point: AnyPoint) -> str:
     """Why nothing can be written to the point, whatever its limits say."""
     if profile.kind in OBSERVED_ONLY:
         return f"a {profile.kind} is observed and never written to; remove it"
-    if isinstance(point, BthomePoint | RecordedPoint):
+    if isinstance(point, HeardPoint | RecordedPoint):
         return "a device that only speaks cannot be written to; remove it"
     if isinstance(point, ModbusPoint) and point.area in ("input", "discrete"):
         return f"area {point.area!r} can only be read; remove it, or correct the area"
@@ -524,14 +555,14 @@ def _unwritable(profile: Profile, point: AnyPoint) -> str:
     return ""
 
 
-def bytes_of(point: ModbusPoint | DaliPoint | BthomePoint) -> int:
+def bytes_of(point: ModbusPoint | DaliPoint | HeardPoint) -> int:
     """How many bytes the point takes at its place, a separate exponent in front of the value included."""
-    return point.place.format().size if isinstance(point, BthomePoint) else point.size + (point.exponent_at or 0)
+    return point.place.format().size if isinstance(point, HeardPoint) else point.size + (point.exponent_at or 0)
 
 
-def decoder_of(point: ModbusPoint | DaliPoint | BthomePoint) -> Callable[[bytes], float | None]:
+def decoder_of(point: ModbusPoint | DaliPoint | HeardPoint) -> Callable[[bytes], float | None]:
     """From the bytes at the point's place to its value."""
-    return point.place.format().decoder() if isinstance(point, BthomePoint) else point.decoder()
+    return point.place.format().decoder() if isinstance(point, HeardPoint) else point.decoder()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -47,13 +47,13 @@ MAC = r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 SPOKEN_ON = {
-    "modbus-rtu": "modbus",
-    "modbus-tcp": "modbus",
-    "modbus-rtu-tcp": "modbus",
-    "dali-sci": "dali",
-    "ble": "bthome",
+    "modbus-rtu": ("modbus",),
+    "modbus-tcp": ("modbus",),
+    "modbus-rtu-tcp": ("modbus",),
+    "dali-sci": ("dali",),
+    "ble": ("bthome", "ruuvi"),
 }
-"""Which profiles' protocol is spoken on which kind of bus."""
+"""Which profiles' protocols are spoken on which kind of bus."""
 
 
 class Gateway(Closed):
@@ -153,7 +153,9 @@ Priority = Literal["high", "normal", "low"]
 
 
 class DeviceEntry(Closed):
-    """A role on a bus: the name, and what stands there today. priority: who is read first on a bus that is late."""
+    """A role on a bus: the name, and what stands there today. priority: who is read first on a bus that is late. key_file:
+    a file with the key (32 hexadecimal digits) of a device that encrypts, relative to the site file; the key itself
+    stands in no site file."""
 
     name: str = Field(pattern=NAME)
     profile: str
@@ -162,6 +164,7 @@ class DeviceEntry(Closed):
     asset: str = ""
     every: str = ""
     priority: Priority = "normal"
+    key_file: str = ""
 
     @field_validator("address", mode="before")
     @classmethod
@@ -212,7 +215,8 @@ class _File(Closed):
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device of the site with its profile. `points` by name; `every_s` is the period of the device as a whole."""
+    """A device of the site with its profile. `points` by name; `every_s` is the period of the device as a whole; `key`
+    of a device that encrypts, else empty."""
 
     name: str
     profile_name: str
@@ -223,6 +227,7 @@ class Device:
     every_s: float
     points: Mapping[str, AnyPoint]
     priority: Priority = "normal"
+    key: bytes = field(default=b"", repr=False)
 
     def period_s(self, point: AnyPoint) -> float:
         """How often the point is read: never more often than the device."""
@@ -308,13 +313,19 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
             continue
         if ("bus", entry.bus) not in left_out:
             faults += [f"{where}.{fault}" for fault in _misplaced(entry, profile, buses)]
+        key = b""
+        if entry.key_file:
+            try:
+                key = _key(entry, profile, folder)
+            except ValueError as error:
+                faults.append(f"{where}.key_file: {error}")
         address = entry.address if entry.address is not None else _default_address(profile)
         if isinstance(address, str):
             address = address.upper()
         every_s = duration_s(entry.every or profile.every)
         points = {point.name: point for point in profile.point}
         devices[entry.name] = Device(
-            entry.name, entry.profile, profile, entry.bus, address, entry.asset, every_s, points, entry.priority
+            entry.name, entry.profile, profile, entry.bus, address, entry.asset, every_s, points, entry.priority, key
         )
     faults += _address_clashes(devices)
     faults += _lines(entries, devices)
@@ -410,7 +421,7 @@ def _misplaced(entry: DeviceEntry, profile: Profile, buses: Mapping[str, Serial 
         known = ", ".join(buses) or "none is described"
         yield f"bus: expected the name of a [[bus]] ({known}), got {entry.bus!r}"
         return
-    if SPOKEN_ON[bus.protocol] != profile.protocol:
+    if profile.protocol not in SPOKEN_ON[bus.protocol]:
         spoken = f"{entry.bus!r} speaks {bus.protocol}, the profile {entry.profile!r} speaks {profile.protocol}"
         yield f"bus: {spoken}; choose another bus or profile"
     match profile.protocol, entry.address:
@@ -424,10 +435,28 @@ def _misplaced(entry: DeviceEntry, profile: Profile, buses: Mapping[str, Serial 
             pass
         case "dali", other:
             yield f"address: expected a short address from 0 to 63, got {other!r}"
-        case "bthome", str(mac) if re.fullmatch(MAC, mac):
+        case "bthome" | "ruuvi", str(mac) if re.fullmatch(MAC, mac):
             pass
-        case "bthome", other:
+        case "bthome" | "ruuvi", other:
             yield f"address: expected a MAC such as 'A4:C1:38:00:00:01', got {other!r}"
+
+
+def _key(entry: DeviceEntry, profile: Profile, folder: Path) -> bytes:
+    """The key in the file that a device names. Raises ValueError, which says nothing of what is in the file."""
+    if profile.protocol != "bthome":
+        raise ValueError(f"only BTHome devices have a key, {entry.profile!r} speaks {profile.protocol}; remove it")
+    path = folder / entry.key_file
+    try:
+        if path.stat().st_mode & 0o007:
+            raise ValueError(f"{path.name!r} is open to every user of this machine; run `chmod o= {path}`")
+        text = path.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise ValueError(f"{path.name!r}: expected a file that can be read, got: {error.strerror}") from None
+    except UnicodeDecodeError:
+        text = ""
+    if not re.fullmatch(r"[0-9A-Fa-f]{32}", text):
+        raise ValueError(f"{path.name!r}: expected 32 hexadecimal digits and nothing else; copy the device's key anew")
+    return bytes.fromhex(text)
 
 
 def _address_clashes(devices: Mapping[str, Device]) -> Iterator[str]:

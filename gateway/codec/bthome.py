@@ -11,9 +11,7 @@ the package bthome-ble 3.25.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -29,7 +27,6 @@ PACKET_ID = 0x00
 
 _ENCRYPTED = 0x01
 _WITH_ADDRESS = 0x02
-_MAX_SENDERS = 1024
 _MAX_BYTES = 255
 """The length of advertising data is one byte (Bluetooth Core 5.3, vol 3 part C, 11)."""
 
@@ -151,26 +148,21 @@ class BthomePlace(BaseModel):
         return format_of(self.object)
 
 
-@dataclass(slots=True)
-class _Sender:
-    """What is remembered of one device: its last encryption counter."""
-
-    counter: int = -1
-
-
 class Bthome:
-    """BTHome v2 as a codec of heard devices.
+    """BTHome v2 as the codec of one heard device.
 
-    keys: encryption key (16 bytes) by sender. A device with a key is believed only when it encrypts.
+    key: its encryption key, 16 bytes; empty: it sends plain text. A device with a key is believed only when it encrypts.
     unknown_objects: how often parsing ended at an id that is not in the table; only grows.
+
+    What was recorded and is sent again later is not believed, as long as this object lives: the last counter is not kept
+    over a restart of the gateway.
     """
 
-    def __init__(self, keys: Mapping[str, bytes] | None = None) -> None:
-        self._keys = dict(keys or {})
-        for sender, key in self._keys.items():
-            if len(key) != 16:
-                raise ValueError(f"BTHome key of {sender}: expected 16 bytes, got {len(key)}")
-        self._senders: OrderedDict[str, _Sender] = OrderedDict()
+    def __init__(self, key: bytes = b"") -> None:
+        if key and len(key) != 16:
+            raise ValueError(f"BTHome key: expected 16 bytes, got {len(key)}")
+        self._key = key
+        self._counter = -1
         self.unknown_objects = 0
 
     def values(self, heard: Broadcast) -> Mapping[Place, bytes] | None:
@@ -190,7 +182,7 @@ class Bthome:
             raise GarbledAnswer(f"BTHome {heard.sender}: expected an address of 6 bytes, the data end before", data)
         if data[0] & _ENCRYPTED:
             return self._objects(heard.sender, self._decrypted(heard.sender, data, start))
-        if heard.sender in self._keys:
+        if self._key:
             raise GarbledAnswer(
                 f"BTHome {heard.sender}: expected encryption, as the site has a key for it, got plain text"
             )
@@ -232,8 +224,7 @@ class Bthome:
 
     def _decrypted(self, sender: str, data: bytes, start: int) -> bytes:
         """AES-128-CCM (bthome.io/encryption): objects, counter (4 bytes), message integrity code (4 bytes)."""
-        key = self._keys.get(sender)
-        if key is None:
+        if not self._key:
             raise GarbledAnswer(
                 f"BTHome {sender}: encrypted, and the site has no key for it; enter the key of the device"
             )
@@ -251,19 +242,22 @@ class Bthome:
         address = data[1:7][::-1] if data[0] & _WITH_ADDRESS else _address(sender)
         nonce = address + b"\xd2\xfc" + data[:1] + data[-8:-4]
         try:
-            plain = AESCCM(key, tag_length=4).decrypt(nonce, data[start:-8] + data[-4:], None)
+            plain = AESCCM(self._key, tag_length=4).decrypt(nonce, data[start:-8] + data[-4:], None)
         except InvalidTag:
-            raise GarbledAnswer(
-                f"BTHome {sender}: does not decrypt; the key in the site is not this device's", data
-            ) from None
-        counter = int.from_bytes(data[-8:-4], "little")
-        last = _remembered(self._senders, sender)
-        # A device with a new battery counts from 0 again; anything else that goes back was recorded and replayed.
-        if counter < last.counter and counter >= 100:
-            raise GarbledAnswer(
-                f"BTHome {sender}: counter {counter} after {last.counter}: a replayed advertisement, not used"
+            # One message cannot tell a wrong key from damage; whether the key has ever fitted can.
+            why = (
+                "the key in the site is not this device's; enter the one that it was given"
+                if self._counter < 0
+                else "the key did fit before, so this advertisement was damaged or forged; not used"
             )
-        last.counter = counter
+            raise GarbledAnswer(f"BTHome {sender}: does not decrypt; {why}", data) from None
+        counter = int.from_bytes(data[-8:-4], "little")
+        # A device with a new battery counts from 0 again; anything else that goes back was recorded and replayed.
+        if counter < self._counter and counter >= 100:
+            raise GarbledAnswer(
+                f"BTHome {sender}: counter {counter} after {self._counter}: a replayed advertisement, not used"
+            )
+        self._counter = counter
         return plain
 
 
@@ -276,18 +270,6 @@ def _place(object_id: int, index: int) -> BthomePlace:
     if place is None:
         place = _PLACES[object_id, index] = BthomePlace(object=object_id, index=index)
     return place
-
-
-def _remembered(senders: OrderedDict[str, _Sender], sender: str) -> _Sender:
-    """What is known of a sender; the one not heard for longest makes room."""
-    found = senders.get(sender)
-    if found is None:
-        found = senders[sender] = _Sender()
-        if len(senders) > _MAX_SENDERS:
-            senders.popitem(last=False)
-    else:
-        senders.move_to_end(sender)
-    return found
 
 
 def _address(sender: str) -> bytes:

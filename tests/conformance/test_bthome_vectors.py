@@ -28,8 +28,8 @@ SYMBOLS = {
 """UCUM codes as bthome-ble writes them, where they differ."""
 
 
-def ours(data: bytes, keys: dict[str, bytes] | None = None) -> dict[tuple[int, int], float]:
-    said = Bthome(keys).values(Broadcast(SENDER, {"fcd2": data})) or {}
+def ours(data: bytes, key: bytes = b"") -> dict[tuple[int, int], float]:
+    said = Bthome(key).values(Broadcast(SENDER, {"fcd2": data})) or {}
     values = {}
     for place, raw in said.items():
         assert isinstance(place, BthomePlace)
@@ -82,7 +82,7 @@ def test_examples_of_the_specification(data: str, expected: dict[tuple[int, int]
 
 def test_encrypted_example_of_the_specification() -> None:
     data = bytes.fromhex("41 a4 72 66 c9 5f 73 00 11 22 33 78 23 72 14")
-    assert ours(data, {SENDER: KEY}) == pytest.approx({(0x02, 0): 25.06, (0x03, 0): 50.55})
+    assert ours(data, KEY) == pytest.approx({(0x02, 0): 25.06, (0x03, 0): 50.55})
 
 
 # Object by object
@@ -156,7 +156,7 @@ def test_encrypted_means_the_same_to_both(counter: int, hundredths: int) -> None
     nonce = bytes.fromhex(SENDER.replace(":", "")) + b"\xd2\xfc\x41" + count
     sealed = AESCCM(KEY, tag_length=4).encrypt(nonce, body, None)
     data = b"\x41" + sealed[:-4] + count + sealed[-4:]
-    assert ours(data, {SENDER: KEY}) == pytest.approx({(0x02, 0): hundredths / 100})
+    assert ours(data, KEY) == pytest.approx({(0x02, 0): hundredths / 100})
     assert theirs(data, KEY) == {"temperature": pytest.approx(hundredths / 100)}
 
 

@@ -77,11 +77,13 @@ def test_each_column_gets_its_own_bytes() -> None:
     assert values == {"a": 1.0, "b": 2.0}
 
 
-def test_ears_know_their_devices_by_address_and_their_points_by_place() -> None:
-    ears = plan_ears([device_of("waste/bthome_bin", address="A4:C1:38:00:00:01")], Bthome())
-    device, columns = ears.devices["A4:C1:38:00:00:01"]
-    assert device.name == "d"
-    assert columns[BthomePlace(object=0x40)].point == "distance"
+def test_heard_devices_are_known_by_address_and_their_points_by_place() -> None:
+    speakers = plan_ears(
+        [device_of("waste/bthome_bin", address="A4:C1:38:00:00:01")], {"bthome": lambda device: Bthome()}
+    )
+    speaker = speakers["A4:C1:38:00:00:01"]
+    assert speaker.device.name == "d"
+    assert speaker.columns[BthomePlace(object=0x40)].point == "distance"
 
 
 def test_only_polled_protocols_are_planned() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import LoopClock
-from gateway.codec import Broadcast
+from gateway.codec import Broadcast, HeardCodec
 from gateway.codec.bthome import PART, Bthome
 from gateway.codec.modbus import Tcp
+from gateway.codec.ruuvi import Ruuvi
 from gateway.errors import ActionError, LinkError, NoAnswer, Refused
 from gateway.link import Traffic
 from gateway.link.tcp import TcpLink
@@ -516,18 +518,35 @@ class Air:
         pass
 
 
-def said(mm: int, sender: str = "A4:C1:38:00:00:01", packet: int | None = None) -> Broadcast:
+BIN, TAG = "A4:C1:38:00:00:01", "CB:B8:33:4C:88:4F"
+HEARD: dict[str, Callable[[SiteDevice], HeardCodec]] = {
+    "bthome": lambda device: Bthome(device.key),
+    "ruuvi": lambda device: Ruuvi(),
+}
+
+
+def heard_device(name: str, profile_name: str, address: str) -> SiteDevice:
+    profile = load_profile(PROFILES, profile_name)
+    points = {point.name: point for point in profile.point}
+    return SiteDevice(name, profile_name, profile, "radio", address, "", 900.0, points)
+
+
+def measured(sequence: int, hundredths: int = 2430, movements: int = 0) -> Broadcast:
+    """What the tag says."""
+    data = struct.pack(">BhHHhhhHBH6s", 5, hundredths * 2, 20000, 50000, 0, 0, 0, 0xAC36, movements, sequence, bytes(6))
+    return Broadcast(TAG, {"mfr:0499": data}, -60)
+
+
+def said(mm: int, sender: str = BIN, packet: int | None = None) -> Broadcast:
     head = b"" if packet is None else bytes((0x00, packet))
     return Broadcast(sender, {PART: b"\x40" + head + b"\x40" + mm.to_bytes(2, "little")}, -60)
 
 
 async def heard(says: Sequence[tuple[float, Say]], seconds: float) -> tuple[HeardBus, list[Snapshot], Air]:
-    profile = load_profile(PROFILES, "waste/bthome_bin")
-    points = {point.name: point for point in profile.point}
-    device = SiteDevice("bac", "waste", profile, "radio", "A4:C1:38:00:00:01", "", 900.0, points)
+    devices = [heard_device("bac", "waste/bthome_bin", BIN), heard_device("tag", "weather/ruuvitag", TAG)]
     snapshots: list[Snapshot] = []
     air = Air(says)
-    bus = HeardBus("radio", air, plan_ears([device], Bthome()), LoopClock(0.0), snapshots.append)
+    bus = HeardBus("radio", air, plan_ears(devices, HEARD), LoopClock(0.0), snapshots.append)
     listening = asyncio.create_task(bus.run())
     await asyncio.sleep(seconds)
     assert not listening.done()
@@ -548,9 +567,28 @@ async def test_a_radio_that_repeats_itself_is_taken_at_its_period() -> None:
     assert bus.health["bac"].answers == 3600
 
 
-async def test_a_change_is_taken_at_once() -> None:
-    _, snapshots, _ = await heard([(1.0, said(700)), (1.0, said(700)), (1.0, said(650))], 5)
-    assert [snapshot.values["distance"] for snapshot in snapshots] == [700.0, 650.0]
+async def test_a_change_of_state_is_taken_at_once() -> None:
+    _, snapshots, _ = await heard([(1.0, measured(n, 2430 + n, movements=n // 4)) for n in range(8)], 10)
+    assert [snapshot.values["movements"] for snapshot in snapshots] == [0.0, 1.0]
+
+
+async def test_a_quantity_that_is_measured_too_often_is_taken_at_its_period() -> None:
+    _, snapshots, _ = await heard([(1.0, measured(n, 2430 + n % 7)) for n in range(1000)], 1001)
+    assert [snapshot.time_s for snapshot in snapshots] == [1.0, 451.0, 901.0]
+
+
+async def test_what_a_device_says_in_turns_is_all_taken() -> None:
+    battery = Broadcast(BIN, {PART: b"\x40\x01\x50"}, -60)
+    _, snapshots, _ = await heard([(1.0, said(700)), (1.0, battery)] * 300, 601)
+    assert [(snapshot.time_s, *snapshot.values) for snapshot in snapshots] == [
+        (1.0, "distance"), (2.0, "battery"), (451.0, "distance"), (452.0, "battery"),
+    ]  # fmt: skip
+
+
+async def test_devices_of_two_protocols_share_a_radio() -> None:
+    _, snapshots, _ = await heard([(1.0, said(700)), (1.0, measured(7))], 5)
+    assert [(snapshot.device, len(snapshot.values)) for snapshot in snapshots] == [("bac", 1), ("tag", 5)]
+    assert snapshots[1].values["temperature"] == 24.3
 
 
 async def test_strangers_are_counted_and_not_believed() -> None:

@@ -106,6 +106,54 @@ def test_a_sound_site() -> None:
     assert isinstance(site.buses["rs485-1"], Serial)
 
 
+KEYED = DEVICES.replace('"a4:c1:38:00:00:01"', '"a4:c1:38:00:00:01"\nkey_file = "bac-1.key"')
+KEY = "231d39c1d7cc1ab1aee224cd096db932"
+
+
+def with_key(folder: Path, text: str, mode: int = 0o640) -> Site:
+    (folder / "bac-1.key").write_text(text)
+    (folder / "bac-1.key").chmod(mode)
+    return parse_site(GATEWAY + BUSES + KEYED, "site.toml", folder, profile_of)
+
+
+def test_a_key_stands_in_a_file_of_its_own_and_shows_nowhere(tmp_path: Path) -> None:
+    site = with_key(tmp_path, KEY + "\n")
+    assert site.devices["bac-1"].key == bytes.fromhex(KEY)
+    assert KEY not in repr(site)
+    assert repr(bytes.fromhex(KEY)) not in repr(site)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "said"),
+    [
+        (KEY, 0o644, "open to every user of this machine; run `chmod o= "),
+        (KEY[:-1], 0o600, "expected 32 hexadecimal digits"),
+        (KEY[:-1] + "é", 0o600, "expected 32 hexadecimal digits"),
+        ("", 0o600, "expected 32 hexadecimal digits"),
+    ],
+)
+def test_a_key_file_that_will_not_do_is_told_without_its_content(
+    tmp_path: Path, text: str, mode: int, said: str
+) -> None:
+    with pytest.raises(SiteError) as caught:
+        with_key(tmp_path, text, mode)
+    (fault,) = caught.value.faults
+    assert fault.startswith("site.toml: device 'bac-1'.key_file: 'bac-1.key'")
+    assert said in fault
+    assert KEY[:8] not in fault
+
+
+def test_a_key_file_that_is_not_there_is_told_with_the_other_faults() -> None:
+    faults = faults_of(GATEWAY + BUSES + KEYED.replace("address = 4", "address = 999"))
+    assert [fault for fault in faults if "key_file: 'bac-1.key': expected a file that can be read" in fault]
+    assert [fault for fault in faults if "999" in fault]
+
+
+def test_only_what_encrypts_has_a_key() -> None:
+    (fault,) = faults_of(GATEWAY + BUSES + DEVICES.replace("address = 4", 'address = 4\nkey_file = "k"'))
+    assert "only BTHome devices have a key, 'water/keller_x_line' speaks modbus; remove it" in fault
+
+
 def test_a_point_is_never_read_more_often_than_its_device() -> None:
     debit = parse(WHOLE).devices["debit"]
     assert debit.period_s(debit.points["flow"]) == 60

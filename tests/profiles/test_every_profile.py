@@ -6,15 +6,16 @@ import ast
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from gateway.app import PROTOCOLS
 from gateway.clock import SystemClock
 from gateway.codec import PolledCodec
-from gateway.codec.bthome import Bthome
 from gateway.codec.dali import Sci
 from gateway.codec.modbus import Rtu, Tcp
 from gateway.contradiction import unbounded
@@ -28,6 +29,7 @@ from gateway.profile import (
     DaliProfile,
     ModbusProfile,
     Profile,
+    RuuviProfile,
     bytes_of,
     decoder_of,
     json_schema,
@@ -43,6 +45,8 @@ FOLDER = ROOT / "device_profiles"
 FILES = sorted(path for path in FOLDER.rglob("*.toml"))
 NAMES = [path.relative_to(FOLDER).with_suffix("").as_posix() for path in FILES]
 SCHEMA = FOLDER / "profile.schema.json"
+HEARD = PROTOCOLS["ble"].codec
+assert isinstance(HEARD, Mapping)
 EVIDENCE_ELSEWHERE = ("source", "manual", "library", "standard")
 
 
@@ -107,7 +111,9 @@ def test_the_sweep_sweeps_all_that_is_there() -> None:
     assert set(NAMES) == set(SWEPT.split())
     assert {name.split("/")[0] for name in NAMES} == set(kinds(FOLDER))
     assert all(name.count("/") == 1 for name in NAMES), "a profile lies in one folder, its kind"
-    assert {ModbusProfile, DaliProfile, BthomeProfile} == {type(load_profile(FOLDER, name)) for name in NAMES}
+    assert {ModbusProfile, DaliProfile, BthomeProfile, RuuviProfile} == {
+        type(load_profile(FOLDER, name)) for name in NAMES
+    }
 
 
 def real_models() -> dict[str, Profile]:
@@ -200,9 +206,9 @@ def test_what_is_written_can_be_read_back(profile: Profile) -> None:
 
 def test_a_plan_reads_every_point_once_within_what_the_device_takes(name: str, profile: Profile) -> None:
     device = device_of(name, profile)
-    if isinstance(profile, BthomeProfile):
-        ((_, columns),) = plan_ears([device], Bthome()).devices.values()
-        assert {column.point for column in columns.values()} == set(device.points)
+    if isinstance(profile, BthomeProfile | RuuviProfile):
+        (speaker,) = plan_ears([device], HEARD).values()
+        assert {column.point for column in speaker.columns.values()} == set(device.points)
         return
     codecs: list[PolledCodec] = [Rtu(), Tcp()] if isinstance(profile, ModbusProfile) else [Sci()]
     for codec in codecs:

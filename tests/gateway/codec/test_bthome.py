@@ -82,10 +82,9 @@ def test_what_is_broken_is_said(data: str, why: str) -> None:
 @given(st.binary(max_size=300))
 @settings(deadline=None, max_examples=300)
 def test_any_bytes_give_values_or_our_error(data: bytes) -> None:
-    codec = Bthome({"11:11:11:11:11:11": KEY})
-    for sender in (BIN, "11:11:11:11:11:11"):
+    for codec in (Bthome(), Bthome(KEY)):
         try:
-            values = codec.values(Broadcast(sender, {"fcd2": data}))
+            values = codec.values(Broadcast(BIN, {"fcd2": data}))
         except GarbledAnswer:
             continue
         for place, raw in (values or {}).items():
@@ -131,27 +130,47 @@ def test_a_place_knows_how_its_number_is_written() -> None:
 
 
 def test_an_encrypted_device_is_read_with_its_key() -> None:
-    assert hear(sealed(1), Bthome({BIN: KEY})) == {(0x40, 0): "5203"}
+    assert hear(sealed(1), Bthome(KEY)) == {(0x40, 0): "5203"}
 
 
 def test_without_the_package_that_decrypts_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
     with pytest.raises(GarbledAnswer, match="install the package `cryptography`"):
-        hear(sealed(1), Bthome({BIN: KEY}))
+        hear(sealed(1), Bthome(KEY))
 
 
 def test_a_wrong_key_is_said() -> None:
     with pytest.raises(GarbledAnswer, match="not this device's"):
-        hear(sealed(1), Bthome({BIN: bytes(16)}))
+        hear(sealed(1), Bthome(bytes(16)))
+
+
+def test_damage_is_told_from_a_wrong_key_once_the_key_has_fitted() -> None:
+    codec = Bthome(KEY)
+    damaged = bytearray.fromhex(sealed(2))
+    damaged[3] ^= 1
+    with pytest.raises(GarbledAnswer, match="not this device's"):
+        hear(damaged.hex(), codec)
+    hear(sealed(1), codec)
+    with pytest.raises(GarbledAnswer, match="did fit before"):
+        hear(damaged.hex(), codec)
+    assert hear(sealed(2), codec)
+
+
+@given(st.binary(min_size=9, max_size=40))
+@settings(deadline=None, max_examples=100)
+def test_no_key_is_in_any_message(data: bytes) -> None:
+    with pytest.raises(GarbledAnswer) as caught:
+        Bthome(KEY).values(Broadcast(BIN, {"fcd2": b"\x41" + data}))
+    assert KEY.hex() not in str(caught.value).replace(" ", "")
 
 
 def test_a_device_with_a_key_is_not_believed_in_plain_text() -> None:
     with pytest.raises(GarbledAnswer, match="expected encryption"):
-        hear("40 40 52 03", Bthome({BIN: KEY}))
+        hear("40 40 52 03", Bthome(KEY))
 
 
 def test_a_replayed_advertisement_is_not_used() -> None:
-    codec = Bthome({BIN: KEY})
+    codec = Bthome(KEY)
     hear(sealed(1000), codec)
     hear(sealed(1000), codec)  # the same once more, as devices send it
     with pytest.raises(GarbledAnswer, match="replayed"):
@@ -161,7 +180,7 @@ def test_a_replayed_advertisement_is_not_used() -> None:
 
 
 def test_a_forged_counter_does_not_silence_a_device() -> None:
-    codec = Bthome({BIN: KEY})
+    codec = Bthome(KEY)
     forged = bytearray.fromhex(sealed(1000))
     forged[-8:-4] = b"\xff\xff\xff\xff"
     with pytest.raises(GarbledAnswer):
@@ -171,5 +190,5 @@ def test_a_forged_counter_does_not_silence_a_device() -> None:
 
 def test_a_key_has_16_bytes_and_is_in_no_message() -> None:
     with pytest.raises(ValueError, match="expected 16 bytes, got 8") as caught:
-        Bthome({BIN: b"secret!!"})
+        Bthome(b"secret!!")
     assert "secret" not in str(caught.value)
