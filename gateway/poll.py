@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -29,6 +30,7 @@ from gateway.profile import OBSERVED_ONLY, AnyPoint, HeardPoint, RecordedPoint, 
 from gateway.reading import Flaw, Quality, Snapshot
 from gateway.schedule import Schedule, Turn
 from gateway.site import Device
+from gateway.unit import UNITS
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -37,6 +39,9 @@ Sink = Callable[[Snapshot], None]
 LOST_AFTER_FAILURES = 3
 LOST_AFTER_PERIODS = 2.0
 """A device is lost when it failed that often in a row *and* said nothing for that many of its periods."""
+LEAST_SILENCE_S = 60.0
+"""A device that speaks unasked, however often, is not lost sooner: radio takes away a few advertisements in a row."""
+CHECK_RADIO = "vérifier la pile, la distance, les obstacles"
 LONGEST_PAUSE_PERIODS = 16
 PROBE_SHARE = 0.01
 """A lost device is probed every LONGEST_PAUSE_PERIODS in the end, or as rarely as costs this share of the bus's time ..."""
@@ -355,22 +360,66 @@ class HeardBus:
         self.strangers = 0
         self._clock, self._sink = clock, sink
         self._rng = random.Random(name)  # noqa: S311 - spreads retries, no secret
+        self._heard_s: dict[str, float] = {}  # by device, monotonic
+        self._garbled: dict[str, str] = {}  # by device, what was wrong with all it said since it was understood
+        self._adapter_error = ""
         self._taken: dict[str, dict[Place, tuple[float, bytes]]] = {sender: {} for sender in speakers}
 
     async def run(self) -> None:
-        """Listens until cancelled; an adapter that is not there is tried again with a growing pause."""
+        """Listens until cancelled, and notices who says nothing."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._listen(), name=f"listen {self.name}")
+            tasks.create_task(self._miss(), name=f"miss {self.name}")
+
+    async def _miss(self) -> None:
+        """Counts the periods in which a device said nothing. Lost, it gives readings without a value at its period, as a
+        polled device does, each with since when, its last value, and what was tried."""
+        started_s, started_mono_s = self._clock.now(), self._clock.monotonic()
+        while self.speakers:
+            now_s, wait_s = self._clock.monotonic(), math.inf
+            for speaker in self.speakers.values():
+                device = speaker.device
+                period_s = max(device.every_s, LEAST_SILENCE_S / LOST_AFTER_FAILURES)
+                missed = self.health[device.name].failures_in_a_row
+                due_s = self._heard_s.get(device.name, started_mono_s) + (missed + 1) * period_s
+                if due_s <= now_s:
+                    self._missed(speaker, started_s)
+                    due_s += period_s
+                wait_s = min(wait_s, max(1.0, due_s - now_s))
+            await self._clock.sleep(wait_s)
+
+    def _missed(self, speaker: Speaker, started_s: float) -> None:
+        device, health = speaker.device, self.health[speaker.device.name]
+        now_s = self._clock.now()
+        tried = self.ear.trouble or self._adapter_error or self._garbled.get(device.name) or CHECK_RADIO
+        if health.failed(tried, now_s, device.every_s, started_s):
+            log.warning("device=%s lost: not heard for %d periods", device.name, health.failures_in_a_row)
+        if health.lost_since_s is None:
+            return
+        never = health.last_answer_s is None
+        since = "le démarrage" if never else f"{datetime.fromtimestamp(health.lost_since_s, UTC):%d/%m %H:%M} UTC"
+        taken = self._taken[str(device.address)]
+        flaws = {}
+        for place, column in speaker.columns.items():
+            last = column.decode(taken[place][1]) if place in taken else None
+            said = "" if last is None else f", dernière valeur {last:g} {UNITS[column.unit].shown}".rstrip()
+            flaws[column.point] = Flaw(Quality.BAD, f"rien entendu depuis {since}{said} ; {tried}")
+        self._sink(Snapshot(device.name, now_s, dict.fromkeys(device.points), flaws))
+
+    async def _listen(self) -> None:
+        """An adapter that is not there is tried again with a growing pause."""
         pause_s, lost = 1.0, False
         while True:
             try:
                 async for heard in self.ear.listen():
                     if lost:
                         log.warning("bus=%s adapter is back", self.name)
-                    pause_s, lost = 1.0, False
+                    pause_s, lost, self._adapter_error = 1.0, False, ""
                     self._hear(heard)
             except LinkError as error:
                 if not lost:
                     log.warning("bus=%s adapter lost: %s", self.name, error)
-                lost = True
+                lost, self._adapter_error = True, str(error)
                 for health in self.health.values():
                     health.last_error = str(error)
             await asyncio.sleep(pause_s * self._rng.uniform(0.5, 1.0))
@@ -385,12 +434,16 @@ class HeardBus:
         try:
             said = speaker.codec.values(heard)
         except GarbledAnswer as error:
-            self.health[device.name].last_error = str(error)
+            self.health[device.name].last_error = self._garbled[device.name] = str(error)
             return
         if said is None:
             return
         now_s = self._clock.now()
-        self.health[device.name].answered(now_s)
+        self._heard_s[device.name] = self._clock.monotonic()
+        self._garbled.pop(device.name, None)
+        if self.health[device.name].answered(now_s):
+            log.warning("device=%s is heard again", device.name)
+            self._taken[heard.sender].clear()
         wanted = {place: raw for place, raw in said.items() if place in columns}
         if not self._news(speaker, wanted, now_s):
             return

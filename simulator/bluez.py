@@ -2,8 +2,8 @@
 
 Set DBUS_SYSTEM_BUS_ADDRESS to `SimulatedBluez.address` in the process that is to hear it. Beacons are heard while
 somebody scans: actively (StartDiscovery), or passively through an advertisement monitor whose patterns match.
-Peripherals can be connected to, read and subscribed to. What goes wrong with Bluetooth in the field can be asked for:
-power off, no passive scanning, a scanner that is stuck, calls that fail, links that break.
+Peripherals can be connected to, read and subscribed to. What goes wrong with Bluetooth in the field can be asked for
+by name (`FAULTS`, `SimulatedBluez.happen`).
 
 Object paths and interfaces are those of BlueZ's D-Bus API (doc/org.bluez.*.rst).
 """
@@ -33,6 +33,15 @@ _FLAG_NEEDED = {"ReadValue": "read", "WriteValue": "write", "StartNotify": "noti
 
 Pattern = tuple[int, int, bytes]
 """Of a monitor: where in which kind of advertising data which bytes must stand."""
+
+
+FAULTS = (
+    "lost_link", "stuck_scanner", "stop_in_progress", "adapter_gone", "adapter_back", "connect_refused",
+    "passive_refused",
+)  # fmt: skip
+"""What can go wrong: every connection breaks · the scanner hears nothing until its adapter is switched off · BlueZ refuses
+to end a scan and is stuck from then on (bluez issue 807) · the adapter is unplugged · and plugged in again · the next
+connection is refused · the next passive scan is refused."""
 
 
 def long_uuid(short: str) -> str:
@@ -105,8 +114,8 @@ class SimulatedBluez:
     """BlueZ with one adapter on the socket `path`, inside `async with`.
 
     powered: Bluetooth is on. passive: advertisement monitors exist (BlueZ 5.56, --experimental). deaf: the scanner is
-    stuck, it says that it scans and hears nothing (bluez issue 807). faults: by method ("Connect"), the errors that its
-    next calls meet, one each. calls: how often each method was called.
+    stuck, it says that it scans and hears nothing, until Bluetooth is switched off. faults: by method ("Connect"), the
+    errors that its next calls meet, one each. calls: how often each method was called.
     """
 
     def __init__(self, path: str, adapter: str = "hci0", *, passive: bool = True) -> None:
@@ -149,6 +158,7 @@ class SimulatedBluez:
         self._powered = on
         if not on:
             self._discovering.clear()
+            self.deaf = False
         self._change(
             self.adapter_path, ADAPTER, Powered=Variant("b", on), Discovering=Variant("b", bool(self._discovering))
         )
@@ -195,13 +205,46 @@ class SimulatedBluez:
         """The radio connection to a device is lost."""
         self._disconnect(self._device_path(address))
 
+    def happen(self, fault: str) -> None:
+        """Something goes wrong, by its name in FAULTS. Raises ValueError for another name."""
+        match fault:
+            case "lost_link":
+                for path in self._peripherals:
+                    self._disconnect(path)
+            case "stuck_scanner":
+                self.deaf = True
+            case "stop_in_progress":
+                # Twice, because bleak tries again once.
+                refusal = DbusError("org.bluez.Error.InProgress", "Operation already in progress")
+                self.faults.setdefault("StopDiscovery", deque()).extend([refusal] * 2)
+            case "adapter_gone":
+                self._discovering.clear()
+                self._monitors.clear()
+                if interfaces := self._objects.pop(self.adapter_path, None):
+                    self._bus.emit("/", OBJECTS, "InterfacesRemoved", "oas", [self.adapter_path, list(interfaces)])
+            case "adapter_back":
+                self._add_adapter()
+                added = [self.adapter_path, self._objects[self.adapter_path]]
+                self._bus.emit("/", OBJECTS, "InterfacesAdded", "oa{sa{sv}}", added)
+            case "connect_refused":
+                refusal = DbusError("org.bluez.Error.Failed", "le-connection-abort-by-local")
+                self.faults.setdefault("Connect", deque()).append(refusal)
+            case "passive_refused":
+                refusal = DbusError("org.bluez.Error.Failed", "Failed to register monitor")
+                self.faults.setdefault("RegisterMonitor", deque()).append(refusal)
+            case _:
+                raise ValueError(f"fault {fault!r}: expected one of {', '.join(FAULTS)}")
+
     # What the bus asks
 
     async def call(self, message: Message) -> Body:
         member, path = message.member or "", message.path or ""
         self.calls[member] = self.calls.get(member, 0) + 1
         if waiting := self.faults.get(member):
-            raise waiting.popleft()
+            fault = waiting.popleft()
+            if member == "StopDiscovery" and fault.name == "org.bluez.Error.InProgress":
+                self.deaf = True
+            raise fault
         match message.interface:
             case "org.freedesktop.DBus.ObjectManager" if member == "GetManagedObjects":
                 return "a{oa{sa{sv}}}", [self._objects]

@@ -49,6 +49,11 @@ class Ear(Protocol):
 
     traffic: Traffic
 
+    @property
+    def trouble(self) -> str:
+        """Why nothing at all is heard and what was tried, in words for people; empty while something is."""
+        ...
+
     def listen(self) -> AsyncIterator[Broadcast]:
         """All that is heard, as it comes, until closed. Raises LinkError when the adapter is not there."""
         ...

@@ -3,16 +3,17 @@
 The scan is passive where BlueZ can (5.56 with --experimental, kernel 5.10): it asks nothing of battery sensors, and
 only advertisements of interest wake this process. Where it cannot, it is active. Two things happen in the field that
 nothing reports: a monitor that was registered and never hears, and a scan that is silently dead (BlueZ before 5.88,
-bluez issue 807). So when nothing at all has been heard for a while, that is said, and the scan is started again,
-actively.
+bluez issue 807). So when nothing at all has been heard for a while, that is said and the scan is started again,
+actively; when that did not help, the adapter is switched off and on first, with growing pauses.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from gateway.codec import Broadcast
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _START_S = 15.0
 _STOP_S = 5.0
+_POWER_S = 10.0
+_LONGEST_PAUSE_S = 3600.0
 _QUEUE = 512
 _BASE_UUID = "-0000-1000-8000-00805f9b34fb"
 _log = logging.getLogger(__name__)
@@ -36,9 +39,8 @@ class BleEar:
     """An adapter that listens.
 
     parts: kinds of content that are of interest ("fcd2", "mfr:0499"); all else is not heard. silence_s: seconds of the
-    event loop without any advertisement after which the scan is started again. on_silence: called then, with the
-    seconds since something was heard. last_heard_loop_s: event-loop time of the last advertisement; None before it.
-    passive: how it scans now; each `listen` tries passive first.
+    event loop without any advertisement after which the scan is started again. last_heard_loop_s: event-loop time of
+    the last advertisement; None before it. passive: how it scans now; each `listen` tries passive first.
     """
 
     def __init__(
@@ -46,12 +48,10 @@ class BleEar:
         adapter: str = "hci0",
         parts: Iterable[str] = ("fcd2",),
         silence_s: float = 300.0,
-        on_silence: Callable[[float], None] | None = None,
     ) -> None:
         self.adapter = adapter
         self.parts = frozenset(parts)
         self.silence_s = silence_s
-        self.on_silence = on_silence
         self.traffic = Traffic()
         self.last_heard_loop_s: float | None = None
         self.passive = True
@@ -59,6 +59,21 @@ class BleEar:
         self._filled = asyncio.Event()
         self._closed = False
         self._scanner: BleakScanner | None = None
+        self._deaf_since_s: float | None = None
+        self._scans = self._power_cycles = 0
+        self._rng = random.Random(adapter)  # noqa: S311 - spreads retries, no secret
+
+    @property
+    def trouble(self) -> str:
+        """See `link.Ear`."""
+        if self._deaf_since_s is None:
+            return ""
+        minutes = (asyncio.get_running_loop().time() - self._deaf_since_s) / 60
+        cycled = f", adaptateur éteint et rallumé {self._power_cycles} fois" if self._power_cycles else ""
+        return (
+            f"Bluetooth {self.adapter} : aucune annonce d'aucun appareil depuis {minutes:.0f} min ; "
+            f"recherche relancée {self._scans} fois{cycled}"
+        )
 
     async def listen(self) -> AsyncIterator[Broadcast]:
         """Broadcasts that have one of `parts`, as they come, until `close`. Raises LinkError when Bluetooth cannot be
@@ -77,12 +92,12 @@ class BleEar:
                 self._filled.clear()
                 since_s = max(quiet_since_s, self.last_heard_loop_s or 0.0)
                 try:
-                    async with asyncio.timeout_at(since_s + self.silence_s):
+                    async with asyncio.timeout_at(since_s + self._patience_s()):
                         await self._filled.wait()
                 except TimeoutError:
                     if self.last_heard_loop_s is not None and self.last_heard_loop_s > since_s:
                         continue
-                    await self._restart(loop.time() - since_s)
+                    await self._restart(since_s)
                     quiet_since_s = loop.time()
         finally:
             await self._stop()
@@ -93,14 +108,63 @@ class BleEar:
         self._filled.set()
         await self._stop()
 
-    async def _restart(self, silent_s: float) -> None:
-        _log.warning("bus=%s no Bluetooth advertisement for %.0f s; scan is started again", self.adapter, silent_s)
-        if self.on_silence is not None:
-            self.on_silence(silent_s)
+    def _patience_s(self) -> float:
+        """How long silence is borne: longer after each try that did not help, never by all gateways at once."""
+        if not self._scans:
+            return self.silence_s
+        longest_s = max(_LONGEST_PAUSE_S, self.silence_s)
+        return min(longest_s, self.silence_s * 2.0 ** min(self._scans, 10)) * self._rng.uniform(0.75, 1.0)
+
+    async def _restart(self, since_s: float) -> None:
+        if self._deaf_since_s is None:
+            self._deaf_since_s = since_s
+            silent_s = asyncio.get_running_loop().time() - since_s
+            _log.warning("bus=%s no Bluetooth advertisement for %.0f s; scan is started again", self.adapter, silent_s)
         self.passive = False
         await self._stop()
+        if self._scans:
+            # Shielded: an adapter that was switched off must be switched on again, whoever ends us meanwhile.
+            await asyncio.shield(asyncio.ensure_future(self._power_cycle()))
+        self._scans += 1
         await self._start()
         self.traffic.reopened += 1
+
+    async def _power_cycle(self) -> None:
+        """Switches the adapter off and on, as far as BlueZ lets us; it may not, and then the log says so."""
+        from dbus_fast import BusType, Message, MessageType, Variant
+        from dbus_fast.aio import MessageBus
+
+        self._power_cycles += 1
+        for on in (False, True):
+            try:
+                async with asyncio.timeout(_POWER_S):
+                    bus = await MessageBus(bus_type=BusType.SYSTEM).connect()
+                    try:
+                        reply = await bus.call(
+                            Message(
+                                destination="org.bluez",
+                                path=f"/org/bluez/{self.adapter}",
+                                interface="org.freedesktop.DBus.Properties",
+                                member="Set",
+                                signature="ssv",
+                                body=["org.bluez.Adapter1", "Powered", Variant("b", on)],
+                            )
+                        )
+                    finally:
+                        bus.disconnect()
+                refused = reply.error_name if reply is not None and reply.message_type is MessageType.ERROR else None
+            except (OSError, EOFError, TimeoutError) as error:
+                refused = str(error) or type(error).__name__
+            if refused is not None:
+                _log.warning("bus=%s adapter cannot be switched %s: %s", self.adapter, "on" if on else "off", refused)
+
+    def _hears(self) -> None:
+        """Notes that something was heard."""
+        self.last_heard_loop_s = asyncio.get_running_loop().time()
+        if self._deaf_since_s is not None:
+            _log.warning("bus=%s Bluetooth advertisements are heard again", self.adapter)
+            self._deaf_since_s = None
+        self._scans = self._power_cycles = 0
 
     async def _start(self) -> None:
         from bleak import BleakAdapter
@@ -150,7 +214,7 @@ class BleEar:
             _log.info("bus=%s scan could not be stopped: %s", self.adapter, error)
 
     def _heard(self, device: BLEDevice, advertisement: AdvertisementData) -> None:
-        self.last_heard_loop_s = asyncio.get_running_loop().time()
+        self._hears()
         parts = _parts(advertisement.service_data, advertisement.manufacturer_data)
         if self.parts.isdisjoint(parts):
             return

@@ -503,6 +503,7 @@ class Air:
 
     def __init__(self, says: Sequence[tuple[float, Say]]) -> None:
         self.traffic, self._says, self.listened = Traffic(), list(says), 0
+        self.trouble = ""
 
     async def listen(self) -> AsyncIterator[Broadcast]:
         self.listened += 1
@@ -591,6 +592,56 @@ async def test_devices_of_two_protocols_share_a_radio() -> None:
     assert snapshots[1].values["temperature"] == 24.3
 
 
+def of(device: str, snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    return [snapshot for snapshot in snapshots if snapshot.device == device]
+
+
+async def test_a_device_that_falls_silent_is_lost_after_three_of_its_periods_and_says_its_last_value(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING)
+    bus, snapshots, _ = await heard([(100.0, said(700))], 100 + 3 * 900 - 1)
+    assert [snapshot.values for snapshot in of("bac", snapshots)] == [{"distance": 700.0}]
+    assert bus.health["bac"].lost_since_s is None
+    bus, snapshots, _ = await heard([(100.0, said(700))], 100 + 5 * 900 + 1)
+    silent = of("bac", snapshots)[1:]
+    assert [snapshot.time_s for snapshot in silent] == [100 + 900 * n for n in (3, 4, 5)]
+    assert silent[0].values == {"distance": None, "temperature": None, "battery": None}
+    assert silent[0].flaws["distance"].reason == (
+        "rien entendu depuis 01/01 00:01 UTC, dernière valeur 700 mm ; vérifier la pile, la distance, les obstacles"
+    )
+    assert bus.health["bac"].lost_since_s == 100
+    assert [record.getMessage() for record in caplog.records if "device=bac" in record.getMessage()] == [
+        "device=bac lost: not heard for 3 periods"
+    ]
+
+
+async def test_a_device_that_is_never_heard_is_lost_too() -> None:
+    bus, snapshots, _ = await heard([], 3 * 900 + 1)
+    assert bus.health["tag"].lost_since_s == 0
+    assert of("tag", snapshots)[0].flaws["temperature"].reason.startswith("rien entendu depuis le démarrage ; vérifier")
+
+
+async def test_a_lost_device_that_speaks_is_back_at_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    bus, snapshots, _ = await heard([(1.0, said(700)), (5000.0, said(700))], 5002)
+    assert of("bac", snapshots)[-1].values == {"distance": 700.0}
+    assert bus.health["bac"].lost_since_s is None
+    assert sum("device=bac is heard again" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_a_device_that_cannot_be_understood_is_lost_with_that_reason() -> None:
+    broken = Broadcast(BIN, {PART: b"\x41" + bytes(12)})
+    _, snapshots, _ = await heard([(100.0, broken)] * 40, 3 * 900 + 1)
+    assert "the site has no key for it" in of("bac", snapshots)[0].flaws["distance"].reason
+
+
+async def test_what_was_tried_on_the_adapter_is_said_with_each_lost_device() -> None:
+    _, snapshots, _ = await heard([(0.0, LinkError("hci0: no such adapter"))] * 1000, 3 * 900 + 1)
+    assert {snapshot.device for snapshot in snapshots} == {"bac", "tag"}
+    assert all(flaw.reason.endswith("; hci0: no such adapter") for s in snapshots for flaw in s.flaws.values())
+
+
 async def test_strangers_are_counted_and_not_believed() -> None:
     bus, snapshots, _ = await heard([(1.0, said(700, "00:11:22:33:44:55"))], 5)
     assert (bus.strangers, snapshots) == (1, [])
@@ -615,7 +666,7 @@ async def test_a_distance_out_of_range_is_bad() -> None:
 async def test_an_adapter_that_is_gone_is_tried_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     gone: list[tuple[float, Say]] = [(0.0, LinkError("hci0: no such adapter"))] * 20
-    bus, snapshots, air = await heard([*gone, (1.0, said(700))], 3600)
+    bus, snapshots, air = await heard([*gone, (1.0, said(700))], 1000)
     assert len(snapshots) == 1
     assert air.listened == 21
     told = [record.getMessage() for record in caplog.records if "radio" in record.getMessage()]

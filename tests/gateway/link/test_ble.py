@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -147,34 +148,137 @@ async def test_a_cancelled_listener_gives_the_adapter_back(bluez: SimulatedBluez
 # Silence
 
 
+async def saying_until_done(bluez: SimulatedBluez, waiting: asyncio.Task[list[Broadcast]]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not waiting.done():
+            bluez.advertise(bin_says(b"\x40\x01\x10"))
+            await asyncio.sleep(0.01)
+
+
 async def test_a_stuck_scanner_is_told_and_started_again_actively(bluez: SimulatedBluez) -> None:
-    bluez.deaf = True
-    told: list[float] = []
-
-    def on_silence(silent_s: float) -> None:
-        told.append(silent_s)
-        bluez.deaf = False
-
-    ear = BleEar(silence_s=0.5, on_silence=on_silence)
+    bluez.happen("stuck_scanner")
+    ear = BleEar(silence_s=0.5)
     waiting = asyncio.create_task(first(ear))
-    while not waiting.done():
-        bluez.advertise(bin_says(b"\x40\x01\x10"))
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(LIMIT_S):
+        while not waiting.done():
+            bluez.advertise(bin_says(b"\x40\x01\x10"))
+            await asyncio.sleep(0.01)
+            if bluez.calls.get("StartDiscovery") == 1 and bluez.deaf:
+                assert "aucune annonce d'aucun appareil depuis 0 min ; recherche relancée 1 fois" in ear.trouble
+                bluez.deaf = False
     assert (await waiting)[0].sender == BIN
-    assert len(told) == ear.traffic.reopened == bluez.calls["StartDiscovery"] == bluez.calls["UnregisterMonitor"] == 1
-    assert told[0] >= 0.5
+    assert ear.traffic.reopened == bluez.calls["StartDiscovery"] == bluez.calls["UnregisterMonitor"] == 1
+    assert "Set" not in bluez.calls, "a new scan was enough"
+    assert ear.trouble == ""
+
+
+async def test_a_scanner_that_stays_stuck_has_its_adapter_switched_off_and_on(
+    bluez: SimulatedBluez, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    bluez.happen("stuck_scanner")
+    ear = BleEar(silence_s=0.3)
+    waiting = asyncio.create_task(first(ear))
+    await saying_until_done(bluez, waiting)
+    assert (await waiting)[0].sender == BIN
+    assert bluez.calls["Set"] == 2
+    assert bluez.powered
+    said = [record.getMessage() for record in caplog.records if record.name == "gateway.link.ble"]
+    assert [message.split(" for ")[0] for message in said] == [
+        "bus=hci0 no Bluetooth advertisement",
+        "bus=hci0 Bluetooth advertisements are heard again",
+    ]
+
+
+async def test_an_adapter_that_may_not_be_switched_is_told_and_tried_again(
+    bluez: SimulatedBluez, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    denied = DbusError("org.freedesktop.DBus.Error.AccessDenied", "no")
+    bluez.faults["Set"] = deque([denied, denied])
+    bluez.happen("stuck_scanner")
+    waiting = asyncio.create_task(first(BleEar(silence_s=0.2)))
+    await saying_until_done(bluez, waiting)
+    assert bluez.calls["Set"] == 4
+    assert "adapter cannot be switched off: org.freedesktop.DBus.Error.AccessDenied" in caplog.text
+
+
+async def test_an_adapter_is_not_left_switched_off(bluez: SimulatedBluez) -> None:
+    bluez.happen("stuck_scanner")
+    waiting = asyncio.create_task(first(BleEar(silence_s=0.2)))
+    async with asyncio.timeout(LIMIT_S):
+        while bluez.powered:
+            await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    async with asyncio.timeout(LIMIT_S):
+        while not bluez.powered:
+            await asyncio.sleep(0.005)
+
+
+async def test_a_scan_that_bluez_will_not_end_is_survived(bluez: SimulatedBluez) -> None:
+    bluez.happen("passive_refused")
+    bluez.happen("stop_in_progress")
+    ear = BleEar(silence_s=0.3)
+    await asyncio.gather(first(ear), advertised(bluez, bin_says(b"\x40\x01\x10")))
+    assert bluez.deaf, "BlueZ says that it scans and does not"
+    waiting = asyncio.create_task(first(ear))
+    await saying_until_done(bluez, waiting)
+    assert bluez.calls["Set"] == 2
+
+
+async def test_pauses_between_tries_grow_and_have_an_end() -> None:
+    ear = BleEar(silence_s=300.0)
+    pauses = []
+    for tries in range(40):
+        ear._scans = tries
+        pauses.append(ear._patience_s())
+    assert pauses[0] == 300
+    assert 450 <= pauses[1] <= 600 < 900 <= pauses[2] <= 1200
+    assert max(pauses) <= 3600
+
+
+async def test_an_adapter_that_is_unplugged_is_a_link_error_and_is_heard_again_when_back(bluez: SimulatedBluez) -> None:
+    ear = BleEar(silence_s=0.3)
+    waiting = asyncio.create_task(told(ear))
+    await listening(bluez)
+    bluez.happen("adapter_gone")
+    assert "hci0" in await waiting
+    with pytest.raises(LinkError, match="no Bluetooth adapter; plug one in"):
+        await first(ear)
+    bluez.happen("adapter_back")
+    saying = asyncio.create_task(advertised(bluez, bin_says(b"\x40\x01\x10")))
+    heard: list[Broadcast] = []
+    async with asyncio.timeout(LIMIT_S):
+        while not heard:
+            try:
+                heard = await first(ear)
+            except LinkError:  # bleak has not taken the news in yet
+                await asyncio.sleep(0.01)
+    await saying
+    assert heard[0].sender == BIN
+
+
+async def test_a_passive_scan_that_is_refused_becomes_active_and_is_told_once(
+    bluez: SimulatedBluez, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bluez.happen("passive_refused")
+    ear = BleEar()
+    await asyncio.gather(first(ear, 3), advertised(bluez, *(bin_says(bytes((0x40, 0, n))) for n in range(3))))
+    assert not ear.passive
+    assert sum("passive scan refused" in record.getMessage() for record in caplog.records) == 1
 
 
 async def test_advertisements_keep_the_alarm_away(bluez: SimulatedBluez) -> None:
-    told: list[float] = []
-    ear = BleEar(silence_s=1.0, on_silence=told.append)
+    ear = BleEar(silence_s=1.0)
     waiting = asyncio.create_task(first(ear, 12))
     await listening(bluez)
     for n in range(12):
         bluez.advertise(bin_says(bytes((0x40, 0x00, n))))
         await asyncio.sleep(0.1)
     await waiting
-    assert told == []
+    assert ear.traffic.reopened == 0
 
 
 async def test_a_dbus_that_dies_is_a_link_error_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
