@@ -46,7 +46,7 @@ class Pace:
     quarter); retry_s: a new connection is tried after a random time up to this, doubled each time up to
     `retry_max_s`; connect_s: it must stand within this time."""
 
-    window: int = 100
+    window: int = 2000
     urgent: int = 20
     resend_s: float = 15.0
     retry_s: float = 1.0
