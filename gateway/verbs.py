@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import gc
 import json
 import logging
 import os
@@ -160,6 +161,9 @@ async def _run(
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(site.data, clock))
         gateway = Gateway(site, watches, store, clock)
+        # What was built now lives as long as the process: the collector need not go through it again and again.
+        gc.collect()
+        gc.freeze()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, gateway.stop.set)
