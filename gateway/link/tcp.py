@@ -104,6 +104,8 @@ class _Wire(asyncio.Protocol):
         self._ask: Ask | None = None
         self._outcome: asyncio.Future[bytes] | None = None
         self._received = b""
+        self._due_s = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
 
     async def exchange(self, ask: Ask) -> bytes:
         assert self._transport is not None
@@ -111,13 +113,29 @@ class _Wire(asyncio.Protocol):
         self._ask, self._received = ask, b""
         outcome: asyncio.Future[bytes] = loop.create_future()
         self._outcome = outcome
-        timer = loop.call_later(ask.patience_s + NETWORK_S, self._too_late)
+        self._due_s = due_s = loop.time() + ask.patience_s + NETWORK_S
+        if self._alarm is None or self._alarm.when() > due_s:
+            self._set_alarm(loop)
         self._transport.write(ask.request)
         try:
             return await outcome
         finally:
-            timer.cancel()
             self._ask = self._outcome = None
+
+    def _set_alarm(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One timer for many exchanges: it is left to ring, and then finds out whether there is one that is too late."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = loop.call_at(self._due_s, self._ring, loop)
+
+    def _ring(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._alarm = None
+        if self._outcome is None or self._outcome.done():
+            return
+        if self._due_s > loop.time():
+            self._set_alarm(loop)
+        else:
+            self._too_late()
 
     def drop(self) -> None:
         """Closes without waiting for the other end."""
@@ -152,6 +170,8 @@ class _Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
+        if self._alarm is not None:
+            self._alarm.cancel()
         if self._outcome is not None and not self._outcome.done():
             reason = f": {exc}" if exc else ""
             self._outcome.set_exception(LinkError(f"{self._where}: the other end closed the connection{reason}"))
