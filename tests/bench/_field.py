@@ -19,6 +19,8 @@ from itertools import pairwise
 from typing import Any
 
 COMMIT_S = 0.1
+LONGEST = 60_000
+"""Cycles that can be told from those before the last `reset`."""
 HOLE = 10
 """Registers between the two blocks of a device, which it has too but nobody wants."""
 
@@ -42,9 +44,11 @@ def image(device: int, registers: int) -> tuple[bytearray, dict[str, float]]:
 
 
 class Counts:
-    """Since the last `reset`."""
+    """Since the last `reset`. begin: serial number of the cycle before the first of these; delivered: of which cycles, from
+    there, a record of ours came, and none of older ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, begin: int = 0) -> None:
+        self.begin, self.delivered = begin, set[int]()
         self.requests = self.cycles = self.messages = self.values = self.wrong = self.none = self.again = 0
         self.asked: dict[int, array[float]] = {}
         self.first_s: float | None = None
@@ -57,8 +61,8 @@ class Field:
     def __init__(self, devices: int, registers: int) -> None:
         self.images = [image(device, registers) for device in range(devices)]
         self.counts = Counts()
-        self.last: dict[str, int] = {}
-        self.acked: set[int] = set()
+        self.serial = 0
+        """Cycles that were ever begun; the last sixteen bits are what point i0 says."""
         self.epoch = ""
 
     def report(self) -> dict[str, Any]:
@@ -68,6 +72,7 @@ class Field:
         return {
             "requests": counts.requests,
             "cycles": counts.cycles,
+            "delivered": sorted(counts.delivered),
             "messages": counts.messages,
             "values": counts.values,
             "wrong": counts.wrong,
@@ -94,6 +99,10 @@ class Field:
             counts.messages += 1
             device, values = body["device"], body["values"]
             counts.values += len(values)
+            if isinstance(said := values.get("i0"), float | int):
+                number = (int(said) - counts.begin - 1) & 0xFFFF
+                if number < LONGEST:
+                    counts.delivered.add(number)
             if device.startswith("d"):
                 wanted = self.images[int(device[1:])][1]
                 counts.none += sum(value is None for value in values.values())
@@ -130,7 +139,8 @@ class Devices(asyncio.Protocol):
                 counts.asked.setdefault(device, array("d")).append(now_s)
                 if counts.first_s is None:
                     counts.first_s = now_s
-                struct.pack_into(">h", memory, 0, counts.cycles & 0x7FFF)
+                self._field.serial += 1
+                struct.pack_into(">H", memory, 0, self._field.serial & 0xFFFF)
             out.append(struct.pack(">HHHBBB", transaction, 0, 3 + 2 * count, unit, function, 2 * count))
             out.append(memory[2 * first : 2 * (first + count)])
         self._rest = data
@@ -232,7 +242,7 @@ async def serve(devices: int, registers: int) -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while (command := (await commands.readline()).strip()) not in (b"end", b""):
         if command == b"reset":
-            field.counts = Counts()
+            field.counts = Counts(field.serial)
         print(json.dumps(field.report() if command == b"report" else {"at_s": loop.time()}), flush=True)
 
 

@@ -26,6 +26,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SETTLE_S = 3.0
+ARRIVED_S = 2.0
 START_WITHIN_S = 30.0
 LEVELS = (30_000, 60_000, 90_000, 120_000, 150_000, 180_000, 225_000)
 """Values a second that are asked for in turn, until one is not reached."""
@@ -72,7 +73,7 @@ def run(
 def _ours(folder: Path, devices: int, registers: int, period_s: float, seconds: float) -> dict[str, Any]:
     with _field(devices, registers) as field, _gateway(folder, field, registers, period_s) as gateway:
         _answering(field, gateway, devices, period_s)
-        measured = _measure(field, gateway.pid, devices, registers, period_s, seconds)
+        measured = _measure(field, gateway.pid, registers, period_s, seconds)
         return measured | {
             "rss_mib": _memory_mib(gateway.pid, "VmRSS"),
             "rss_peak_mib": _memory_mib(gateway.pid, "VmHWM"),
@@ -83,13 +84,14 @@ def _bridged(folder: Path, devices: int, registers: int, period_s: float) -> dic
     """Requests in a cycle where the profile lets the planner read the hole too."""
     with _field(devices, registers) as field, _gateway(folder, field, registers, period_s, hole=10) as gateway:
         _answering(field, gateway, devices, period_s)
-        measured = _measure(field, gateway.pid, devices, registers, period_s, 4 * period_s)
+        measured = _measure(field, gateway.pid, registers, period_s, 4 * period_s)
         return {"requests_per_cycle_bridged": measured["requests_per_cycle"]}
 
 
 def _first_reading(folder: Path, devices: int, registers: int) -> dict[str, Any]:
-    """From the start of the process to the first answer, and to all devices read, with an outbox of an earlier life."""
-    firsts, alls = [], []
+    """From the start of the process to the first answer, and to all devices read, with an outbox of an earlier life. The
+    CPU that was spent until then tells how much of it a busy machine is to blame for."""
+    firsts, alls, spent = [], [], []
     for time_no in range(3):
         with _field(devices, registers) as field:
             here = folder / str(time_no)
@@ -100,7 +102,9 @@ def _first_reading(folder: Path, devices: int, registers: int) -> dict[str, Any]
                 report = _answering(field, gateway, devices, 1.0)
                 firsts.append(report["first_s"] - before_s)
                 alls.append(report["all_s"] - before_s)
-    return {"first_reading_s": round(sorted(firsts)[1], 3), "all_devices_read_s": round(sorted(alls)[1], 3)}
+                spent.append(_cpu_s(gateway.pid))
+    names = "first_reading_s", "all_devices_read_s", "all_devices_read_cpu_s"
+    return {name: round(sorted(times)[1], 3) for name, times in zip(names, (firsts, alls, spent), strict=True)}
 
 
 async def _earlier_life(folder: Path) -> None:
@@ -123,7 +127,8 @@ def _idle(folder: Path, registers: int, seconds: float) -> dict[str, Any]:
 
 
 def _most(folder: Path, registers: int, seconds: float) -> dict[str, Any]:
-    """The highest level that was sustained: periods late by 10 % at most on average, 99 % of the values handed over."""
+    """The highest level that was sustained: periods late by 10 % at most on average, 99 % of the values handed over. On a
+    machine that others use too, `values_per_cpu_second` says what the gateway would do with the core for itself."""
     values, levels, best = registers * 3 // 4, [], 0
     for level in LEVELS:
         period_s = LEVEL_DEVICES * values / level
@@ -132,10 +137,18 @@ def _most(folder: Path, registers: int, seconds: float) -> dict[str, Any]:
             _gateway(folder / str(level), field, registers, period_s) as gateway,
         ):
             _answering(field, gateway, LEVEL_DEVICES, period_s)
-            got = _measure(field, gateway.pid, LEVEL_DEVICES, registers, period_s, seconds)
+            got = _measure(field, gateway.pid, registers, period_s, seconds)
             got["rss_mib"] = _memory_mib(gateway.pid, "VmRSS")
         sustained = got["period_mean"] <= 1.1 and got["delivered_share"] >= 0.99 and not got["wrong_values"]
-        keep = "values_per_second", "cpu_share", "period_mean", "delivered_share", "rss_mib", "field_cpu_share"
+        keep = (
+            "values_per_second",
+            "values_per_cpu_second",
+            "cpu_share",
+            "period_mean",
+            "delivered_share",
+            "rss_mib",
+            "field_cpu_share",
+        )
         levels.append({"asked": level, "sustained": sustained, **{name: got[name] for name in keep}})
         if not sustained:
             break
@@ -148,7 +161,7 @@ def _floor(devices: int, registers: int, period_s: float, seconds: float) -> dic
         arguments = [field.where["mqtt"], registers, period_s, *field.where["ports"]]
         with _process([sys.executable, str(HERE / "_floor.py"), *map(str, arguments)], None) as peer:
             _answering(field, peer, devices, period_s)
-            return _measure(field, peer.pid, devices, registers, period_s, seconds)
+            return _measure(field, peer.pid, registers, period_s, seconds, ours=False)
 
 
 def _modpoll(folder: Path, devices: int, registers: int, period_s: float, seconds: float) -> dict[str, Any] | None:
@@ -174,7 +187,7 @@ def _modpoll(folder: Path, devices: int, registers: int, period_s: float, second
         )
         with _process([program, "-f", str(folder / "modpoll.csv"), *arguments.split()], folder / "modpoll.log") as peer:
             _answering(field, peer, devices, period_s)
-            return _measure(field, peer.pid, devices, registers, period_s, seconds)
+            return _measure(field, peer.pid, registers, period_s, seconds, ours=False)
 
 
 PEERS = {"modpoll": _modpoll}
@@ -296,7 +309,10 @@ def _answering(field: Field, process: subprocess.Popen[bytes], devices: int, per
         time.sleep(0.02)
 
 
-def _measure(field: Field, pid: int, devices: int, registers: int, period_s: float, seconds: float) -> dict[str, Any]:
+def _measure(
+    field: Field, pid: int, registers: int, period_s: float, seconds: float, ours: bool = True
+) -> dict[str, Any]:
+    """delivered_share: of the readings polled meanwhile, those that have arrived ARRIVED_S later; of peers not known."""
     values = registers * 3 // 4
     time.sleep(SETTLE_S)
     field.ask("reset")
@@ -306,14 +322,19 @@ def _measure(field: Field, pid: int, devices: int, registers: int, period_s: flo
     got = field.ask("report")
     polled = got["cycles"] * values
     periods = [one / period_s for one in got["periods"]]
+    delivered = None
+    if ours:
+        time.sleep(ARRIVED_S)
+        delivered = sum(one < got["cycles"] for one in field.ask("report")["delivered"]) / max(1, got["cycles"])
     return {
         "values_per_second": round(got["values"] / took_s),
         "cpu_s_per_1000_values": round(1000 * cpu_s / max(1, polled), 6),
+        "values_per_cpu_second": round(polled / cpu_s) if cpu_s else None,
         "cpu_share": round(cpu_s / took_s, 4),
         "requests_per_cycle": round(got["requests"] / max(1, got["cycles"]), 2),
         "jitter": {"p50": _at(periods, 0.5), "p99": _at(sorted(abs(one - 1) for one in periods), 0.99)},
-        "period_mean": round(took_s * devices / max(1, got["cycles"]) / period_s, 4),
-        "delivered_share": round(got["values"] / max(1, polled), 4),
+        "period_mean": round(sum(periods) / max(1, len(periods)), 4),
+        "delivered_share": None if delivered is None else round(delivered, 4),
         "sent_again": got["again"],
         "wrong_values": got["wrong"],
         "values_without_answer": got["none"],
