@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -280,7 +281,8 @@ def load_site(path: Path, profiles: Path) -> Site:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SiteError([f"{path.name}: cannot be read: {error}; expected a site file in UTF-8"]) from None
-    return parse_site(text, path.name, path.parent, lambda name: load_profile(profiles, name))
+    # Once for each model: a site of fifty meters of one make reads one file.
+    return parse_site(text, path.name, path.parent, cache(lambda name: load_profile(profiles, name)))
 
 
 def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], Profile]) -> Site:
