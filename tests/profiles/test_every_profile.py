@@ -77,7 +77,7 @@ pump/danfoss_fc51 pump/eaton_m_max pump/grundfos_magna3 pump/invertek_optidrive_
 pump/vacon_10 pump/water_rig ventilation/komfovent_ping2 ventilation/systemair_save waste/bthome_bin
 waste/dfrobot_sen0492 waste/shelly_blu_distance water/apg_mnu water/dinel_ulm53l water/keller_x_line
 water/krohne_ifc300 water/longrun_lrf3000s water/siemens_mag6000 water/vega_vegapuls_c21 water/xylem_magflux
-weather/ecowitt_ws90 weather/tsingsense_road weather/vaisala_hmdw110 weather/vaisala_wxt530
+weather/ecowitt_ws90 weather/ruuvitag weather/tsingsense_road weather/vaisala_hmdw110 weather/vaisala_wxt530
 """
 """Every profile there is. A new one is written here too, so that none is ever left out of the sweep unnoticed."""
 
