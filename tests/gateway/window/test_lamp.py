@@ -131,6 +131,34 @@ def test_other_faults_are_found_as_what_they_are(fault: LampFault, feature: str)
     assert features.evidence[0].feature == feature
 
 
+def score_without(rows: list[Row], sound: Mapping[tuple[float, str], float], hidden: set[str]) -> float:
+    return judged([(t, p, sound[t, p] if p in hidden else v) for t, p, v in rows]).rule_score
+
+
+def test_without_the_named_inputs_there_is_no_alert_and_without_random_ones_there_mostly_is(healthy: list[Row]) -> None:
+    """Without: as they would be on the same lamp had it no fault."""
+    faults = [
+        LampFault("capacitor", Drift(START - 27 * HOUR_S, 50 * HOUR_S, 1.0, 4)),
+        LampFault("cooling", Drift(START - 24 * HOUR_S, 30 * HOUR_S, 0.4)),
+        LampFault("string_short", Drift(START, 0, 2)),
+    ]
+    rng = np.random.default_rng(0)
+    ended, ended_by_chance = [], []
+    sound = {(t, point): value for t, point, value in healthy}
+    for fault in faults:
+        failing = street(fault)
+        features = judged(failing)
+        assert features.rule_score > 1
+
+        named = {reason.point for reason in features.evidence[:3]}
+        others = [f"lampe-1/{role}" for role in UNITS]
+        ended.append(score_without(failing, sound, named) <= 1)
+        chosen = [set(rng.choice(others, len(named), replace=False)) for _ in range(4)]
+        ended_by_chance += [score_without(failing, sound, hidden) <= 1 for hidden in chosen]
+    assert np.mean(ended) >= 0.8
+    assert np.mean(ended) > np.mean(ended_by_chance) + 0.3
+
+
 def test_a_driver_that_protects_itself_is_found_by_its_output() -> None:
     """In the warm nights of July, on a driver whose cooling gets blocked."""
     july = START + 180 * 86400
