@@ -87,27 +87,49 @@ def windows(z: NDArray[Any], width: int) -> NDArray[Any]:
     return np.lib.stride_tricks.sliding_window_view(padded, width, axis=0)
 
 
+def later(z: NDArray[Any], rows: int) -> NDArray[Any]:
+    """What z was so many rows before."""
+    return np.concatenate([np.repeat(z[:1], rows, 0), z])[: len(z)]
+
+
 def features(recording: Recording) -> Floats:
-    """(rows, inputs): how far signals, and what others do not explain of them, are from the first 400 rows."""
+    """(rows, inputs): how far signals, and what others do not explain of them, are from the first 400 rows and from the
+    last minutes; how rough they are; the flow itself. Water warms up as a rig runs, so of temperatures only changes."""
     x = filled(np.array(recording.rows))
-    usual = np.median(x[:USUAL], 0)
-    spread = x[:USUAL].std(0) + 1e-6 * np.abs(usual) + 1e-3
-    z = np.clip((x - usual) / spread, -10, 10)
-    with_one = np.c_[z, np.ones(len(z))]
+    usual, spread = np.median(x[:USUAL], 0), x[:USUAL].std(0)
+    z = np.clip((x - usual) / (spread + 1e-6 * np.abs(usual) + 1e-3), -20, 20)
+    near = np.clip(z, -10, 10)
+    with_one = np.c_[near, np.ones(len(z))]
     unexplained = np.empty_like(z)
     for j in range(z.shape[1]):
         others = np.delete(with_one, j, 1)
         known = others[:USUAL]
-        weights = np.linalg.solve(known.T @ known + 20 * np.eye(known.shape[1]), known.T @ z[:USUAL, j])
-        rest = z[:, j] - others @ weights
+        weights = np.linalg.solve(known.T @ known + 20 * np.eye(known.shape[1]), known.T @ near[:USUAL, j])
+        rest = near[:, j] - others @ weights
         unexplained[:, j] = np.clip(rest / (rest[:USUAL].std() + 1e-2), -10, 10)
-    mean20 = windows(z, 20).mean(-1)
-    before = np.concatenate([np.repeat(mean20[:1], 60, 0), mean20])[: len(z)]
+    names = [name.lower() for name in recording.columns]
+    steady = [j for j, name in enumerate(names) if not name.startswith(("temp", "therm"))]
+    flow = [j for j, name in enumerate(names) if "flow" in name]
+    mean20 = windows(near, 20).mean(-1)
     share = x / np.where(np.abs(usual) < 1e-6, 1, usual) - 1
-    parts = [windows(z, width).mean(-1) for width in (5, 20, 60)]
-    parts += [windows(z, width).std(-1) for width in (20, 60)]
+    so_far = np.cumsum(z, 0) / np.arange(1, len(z) + 1)[:, None]
+    parts = [windows(near, width).mean(-1)[:, steady] for width in (5, 20, 60)]
+    parts += [windows(near, width).std(-1) for width in (20, 60)]
     parts += [windows(unexplained, width).mean(-1) for width in (20, 60)]
-    parts += [np.clip(10 * windows(share, 20).mean(-1), -10, 10), mean20 - before]
+    parts += [np.clip(10 * windows(share, 20).mean(-1)[:, steady], -10, 10), mean20 - later(mean20, 60)]
+    parts += [
+        windows(z, 10).mean(-1) - later(windows(z, 200).mean(-1), 10),
+        windows(z, 60).mean(-1) - later(windows(z, 300).mean(-1), 60),
+        windows(z, 20).mean(-1) - later(so_far, 20),
+    ]
+    steps = np.diff(z, axis=0, prepend=z[:1])
+    parts += [
+        np.log((windows(steps, 60).std(-1) + 0.05) / (steps[1:USUAL].std(0) + 0.05)),
+        np.log((windows(z, 60).std(-1) + 0.05) / (z[:USUAL].std(0) + 0.05)),
+        np.log(windows(z, 200).std(-1) + 0.05),
+    ]
+    of_flow = x[:, flow]
+    parts += [windows(of_flow, 20).mean(-1), windows(of_flow, 60).std(-1), windows(of_flow - usual[flow], 100).mean(-1)]
     found = np.concatenate(parts, 1)
     return np.asarray(np.sign(found) * np.log1p(np.abs(found)), np.float32)
 
