@@ -43,6 +43,8 @@ def run(train: str = "", test: str = "") -> dict[str, Any]:
         taught, asked = load(Path(train)), load(Path(test))
     except RecordingError as error:
         sys.exit("\n".join(error.faults))
+    if faults := misfits([*taught, *asked]):
+        sys.exit("\n".join(faults))
     x, y = [features(one) for one in taught], [labels(one) for one in taught]
     threshold, held_out = choose(x, y)
     say("fitting the network that is judged ...")
@@ -71,10 +73,25 @@ def load(folder: Path) -> list[Recording]:
     folders = sorted({file.parent for file in folder.rglob("*.csv")})
     if not folders:
         raise RecordingError([f"{folder}: expected recordings (*.csv) in it or below it, found none"])
-    found = [one for each in folders for one in load_folder(each) if one.anomalous and len(one.rows) > USUAL]
+    every = [one for each in folders for one in load_folder(each)]
+    found = [one for one in every if one.anomalous and len(one.rows) > USUAL]
+    if len(found) < len(every):
+        say(
+            f"{folder}: {len(every) - len(found)} of {len(every)} recordings not used: no labels, or no row after {USUAL}"
+        )
     if not found:
         raise RecordingError([f"{folder}: expected labelled recordings of more than {USUAL} rows, found none"])
     return found
+
+
+def misfits(recordings: list[Recording]) -> list[str]:
+    """Recordings whose signals are not those of the first."""
+    first = recordings[0]
+    return [
+        f"{one.name}: expected the columns of {first.name}, {', '.join(first.columns)}, got {', '.join(one.columns)}"
+        for one in recordings
+        if one.columns != first.columns
+    ]
 
 
 def labels(recording: Recording) -> NDArray[np.bool_]:

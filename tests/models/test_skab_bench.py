@@ -36,6 +36,17 @@ def test_a_folder_that_holds_nothing_is_said(tmp_path):
         BENCH["load"](tmp_path)
 
 
+def test_recordings_of_another_rig_are_refused_by_name():
+    one = recording(np.ones((500, 2)))
+    other = Recording("b", ("p", "r"), one.times_s, one.rows, one.anomalous)
+    assert BENCH["misfits"]([one, one]) == []
+    assert BENCH["misfits"]([one, other]) == ["b: expected the columns of a, p, q, got p, r"]
+
+
+def test_signals_that_stand_still_give_finite_inputs():
+    assert np.isfinite(BENCH["features"](recording(np.ones((500, 2))))).all()
+
+
 def test_without_folders_it_says_what_it_needs():
     with pytest.raises(SystemExit, match="--train DIR --test DIR"):
         BENCH["run"]()
