@@ -6,12 +6,15 @@ as few requests as the device takes. What a device turned out to refuse (`Refusa
 
 from __future__ import annotations
 
+import math
+import struct
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 
 from gateway.codec import HeardCodec, Place, PolledCodec, Span
+from gateway.codec.value import Decoder
 from gateway.profile import AnyPoint, DaliPoint, HeardPoint, ModbusPoint, bytes_of, decoder_of
 from gateway.reading import Flaw, Quality
 from gateway.site import Device
@@ -38,6 +41,45 @@ class Block:
 
     span: Span
     columns: tuple[Column, ...]
+    _whole: _Whole = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_whole", _Whole(self.columns))
+
+    def decode(self, data: bytes, values: dict[str, float | None], flaws: dict[str, Flaw]) -> None:
+        """Adds the values of the block's points, and why one has none."""
+        self._whole.decode(data, values, flaws)
+
+
+class _Whole:
+    """The columns of a block, made ready so that one call of `struct` unpacks all that it can; the rest one by one."""
+
+    __slots__ = ("_rest", "_rows", "_unpack")
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        layout, end = ">", 0
+        rows, rest = [], []
+        for column in sorted(columns, key=lambda column: column.start):
+            decode = column.decode
+            if isinstance(decode, Decoder) and decode.code and column.start >= end:
+                low, high = column.range or (-math.inf, math.inf)
+                layout += f"{column.start - end}x{decode.code}"
+                end = column.start + struct.calcsize(">" + decode.code)
+                rows.append((column.point, decode.finish, low, high, column))
+            else:
+                rest.append(column)  # not a type of struct's, or the same bytes as another
+        self._unpack = struct.Struct(layout).unpack_from
+        self._rows, self._rest = rows, rest
+
+    def decode(self, data: bytes, values: dict[str, float | None], flaws: dict[str, Flaw]) -> None:
+        for number, (point, finish, low, high, column) in zip(self._unpack(data), self._rows, strict=True):
+            value = finish(number)
+            if value is not None and low <= value <= high:
+                values[point] = value
+            else:
+                take(column, value, values, flaws)
+        for column in self._rest:
+            take(column, column.decode(data[column.start : column.stop]), values, flaws)
 
 
 ABSENT_EVERY_S = 86_400.0
@@ -174,8 +216,7 @@ def _merged(device: Device, points: Sequence[ModbusPoint | DaliPoint], codec: Po
 
 def decode_block(block: Block, data: bytes, values: dict[str, float | None], flaws: dict[str, Flaw]) -> None:
     """Adds the values of a block's points, and why one has none."""
-    for column in block.columns:
-        take(column, column.decode(data[column.start : column.stop]), values, flaws)
+    block.decode(data, values, flaws)
 
 
 def take(column: Column, value: float | None, values: dict[str, float | None], flaws: dict[str, Flaw]) -> None:

@@ -82,29 +82,9 @@ class Format(BaseModel):
         """Bytes the value takes, without a separate exponent."""
         return SIZE[self.type]
 
-    def decoder(self) -> Callable[[bytes], float | None]:
-        """A function from exactly `size` bytes (with an exponent: `exponent_at` bytes more, in front) to the value, or
-        None for "no value"."""
-        raw = _raw_reader(self)
-        shift = (self.mask & -self.mask).bit_length() - 1 if self.mask else 0
-        mask, sentinels, scale, offset = self.mask, frozenset(self.sentinels), self.scale, self.offset
-        lead = self.exponent_at or 0
-        # A tenth is no binary number, ten is: dividing gives 35.8 where multiplying gives 35.800000000000004.
-        divisor = round(1 / scale) if abs(scale) < 1 and abs(1 / scale - round(1 / scale)) < 1e-9 else None
-
-        def decode(data: bytes) -> float | None:
-            number = raw(data[lead:] if lead else data)
-            if number is None or number in sentinels:
-                return None
-            if mask is not None:
-                number = (int(number) & mask) >> shift
-            value = (number / divisor if divisor else number * scale) + offset
-            if lead:
-                exponent = struct.unpack_from("b", data)[0]
-                value = value * 10.0**exponent if exponent >= 0 else value / 10.0**-exponent
-            return value if math.isfinite(value) else None
-
-        return decode
+    def decoder(self) -> Decoder:
+        """From exactly `size` bytes (with an exponent: `exponent_at` bytes more, in front) to the value."""
+        return Decoder(self)
 
     def encode(self, value: float) -> bytes:
         """The bytes that decode to `value`, or the nearest that can be written. Raises ValueError when it does not fit,
@@ -130,6 +110,70 @@ class Format(BaseModel):
             except OverflowError:
                 raise ValueError(f"{value}: does not fit {self.type} at scale {self.scale}") from None
         return reordered(data, self.word_order, self.byte_order)
+
+
+class Decoder:
+    """What a format means, made ready: bytes to value, or None for "no value".
+
+    code: how `struct` reads the raw number, big-endian, where it can; then `finish` makes the value of it, so that a whole
+    block is unpacked at once. Empty where it cannot.
+    """
+
+    __slots__ = ("_exponent", "_raw", "code", "finish")
+
+    def __init__(self, form: Format) -> None:
+        self._raw = _raw_reader(form)
+        self._exponent = form.exponent_at or 0
+        plain = form.byte_order == "big" and (form.word_order == "big" or form.size <= 2)
+        self.code = _CODES.get(form.type, "") if plain and not self._exponent else ""
+        self.finish = _finisher(form)
+
+    def __call__(self, data: bytes) -> float | None:
+        lead = self._exponent
+        if not lead:
+            number = self._raw(data)
+            return None if number is None else self.finish(number)
+        number = self._raw(data[lead:])
+        value = None if number is None else self.finish(number)
+        if value is None:
+            return None
+        exponent: int = _SIGNED_BYTE.unpack_from(data)[0]
+        value = value * 10.0**exponent if exponent >= 0 else value / 10.0**-exponent
+        return value if math.isfinite(value) else None
+
+
+_CODES = {
+    "u8": "B", "bit": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q",
+    "f32": "f", "f64": "d",
+}  # fmt: skip
+_SIGNED_BYTE = struct.Struct("b")
+
+
+def _finisher(form: Format) -> Callable[[float], float | None]:
+    """Raw number -> value: sentinels, bits, scale, offset."""
+    shift = (form.mask & -form.mask).bit_length() - 1 if form.mask else 0
+    mask, sentinels, scale, offset = form.mask, frozenset(form.sentinels), form.scale, form.offset
+    # A tenth is no binary number, ten is: dividing gives 35.8 where multiplying gives 35.800000000000004.
+    divisor = round(1 / scale) if abs(scale) < 1 and abs(1 / scale - round(1 / scale)) < 1e-9 else None
+    isfinite = math.isfinite
+
+    def finish(number: float) -> float | None:
+        if number in sentinels:
+            return None
+        if mask is not None:
+            number = (int(number) & mask) >> shift
+        value = (number / divisor if divisor else number * scale) + offset
+        return value if isfinite(value) else None
+
+    def finish_as_it_is(number: float) -> float | None:
+        return None if number in sentinels else float(number)
+
+    def finish_float(number: float) -> float | None:
+        return number if isfinite(number) else None
+
+    if mask is not None or scale != 1 or offset != 0:
+        return finish
+    return finish_float if form.type in ("f32", "f64") else finish_as_it_is
 
 
 def reordered(data: bytes, word_order: Order, byte_order: Order) -> bytes:

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.codec import Span
 from gateway.codec.bthome import Bthome, BthomePlace
 from gateway.codec.modbus import Rtu
+from gateway.codec.value import Format
 from gateway.plan import NO_VALUE, Block, Column, decode_block, plan_ears, plan_visits, take
 from gateway.profile import load_profile
 from gateway.reading import Flaw, Quality
@@ -89,3 +91,34 @@ def test_heard_devices_are_known_by_address_and_their_points_by_place() -> None:
 def test_only_polled_protocols_are_planned() -> None:
     with pytest.raises(AssertionError, match="polled"):
         plan_visits([device_of("waste/bthome_bin")], Rtu())
+
+
+FORMATS = st.builds(
+    Format,
+    type=st.sampled_from(
+        ["u8", "i8", "bit", "u16", "i16", "u24", "u32", "i32", "u48", "u64", "i64", "f32", "f64", "bcd16"]
+    ),
+    word_order=st.sampled_from(["big", "little"]),
+    byte_order=st.sampled_from(["big", "little"]),
+    scale=st.sampled_from([1.0, 0.1, 10.0, -0.25]),
+    offset=st.sampled_from([0.0, -40.0]),
+)
+
+
+@given(st.lists(st.tuples(FORMATS, st.integers(0, 32)), max_size=12), st.binary(min_size=40, max_size=40))
+def test_a_block_unpacked_at_once_gives_what_its_columns_give_one_by_one(
+    formats: list[tuple[Format, int]], data: bytes
+) -> None:
+    columns = tuple(
+        Column(f"p{number}", at, at + form.size, form.decoder(), (-1000.0, 1000.0) if number % 2 else None, "1")
+        for number, (form, at) in enumerate(formats)
+    )
+    whole: dict[str, float | None] = {}
+    flaws: dict[str, Flaw] = {}
+    decode_block(Block(Span(3, 0, 20, {}), columns), data, whole, flaws)
+
+    single: dict[str, float | None] = {}
+    single_flaws: dict[str, Flaw] = {}
+    for column in columns:
+        take(column, column.decode(data[column.start : column.stop]), single, single_flaws)
+    assert (whole, flaws) == (single, single_flaws)
