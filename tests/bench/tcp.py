@@ -280,7 +280,7 @@ def _site(folder: Path, field: Field, registers: int, period_s: float, hole: int
     for name, at, kind in _layout(registers):
         profile.append(
             f'[[point]]\nname = "{name}"\ntitle = "{name}"\nunit = "1"\npersonal = "no"\nregister = "holding"\n'
-            f'address = {at}\ntype = "{kind}"\nrange = [-40000, 40000]'
+            f'address = {at}\ntype = "{kind}"\nrange = [-32768, 32767]'
         )
     profile.append('[[example]]\nsource = "two\'s complement"\npoint = "i0"\nraw = "00 07"\nvalue = 7')
     (folder / "device_profiles" / "bench" / "meter.toml").write_text("\n".join(profile), encoding="utf-8")
