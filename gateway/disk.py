@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import secrets
 import sqlite3
 import time
@@ -36,9 +37,13 @@ pragma user_version = 1;
 """
 
 
-def locked(folder: Path) -> tuple[IO[bytes], str]:
-    """Keeps a second process out, and lets go by itself when this one dies; with the epoch noted in it the last time, so
-    that a store which vanished is noticed."""
+_EPOCHS: Final = 20
+_EPOCH: Final = re.compile(r"\b[0-9a-f]{12}\b")
+
+
+def locked(folder: Path) -> tuple[IO[bytes], list[str]]:
+    """Keeps a second process out, and lets go by itself when this one dies; with the epochs of the newest stores that
+    were here, oldest first, so that one which vanished is noticed."""
     file = (folder / "store.lock").open("a+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,16 +52,18 @@ def locked(folder: Path) -> tuple[IO[bytes], str]:
         raise StoreError(
             f"{folder}: expected a folder for this gateway alone, got one in use by another process"
         ) from None
-    file.seek(0)
-    return file, file.read(40).decode(errors="replace").strip()
+    return file, _epochs(file)
+
+
+def _epochs(lock: IO[bytes]) -> list[str]:
+    lock.seek(0)
+    return _EPOCH.findall(lock.read(65_536).decode(errors="replace"))[-_EPOCHS:]
 
 
 def note(lock: IO[bytes], epoch: str) -> None:
-    """Writes the epoch into the lock file, durably, if it is not there yet."""
-    lock.seek(0)
-    if lock.read(40).decode(errors="replace").strip() != epoch:
-        lock.truncate(0)
-        lock.write(epoch.encode())
+    """Writes the epoch into the lock file, durably, behind those before it, if it is not there yet."""
+    if epoch not in _epochs(lock):
+        lock.write(f"\n{epoch}\n".encode())  # appended: a power cut must not take those before it along
         lock.flush()
         os.fsync(lock.fileno())
 

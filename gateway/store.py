@@ -114,15 +114,17 @@ class Store:
         self._hurry = self._closing = self._writing = False
         self._dropped: dict[Kind, _Dropped] = {}
         self._thinned_to = 0
-        self._lock, epoch_before = locked(folder)
+        self._lock, epochs_before = locked(folder)
         try:
             self._disk, set_aside = opened(self.path)
             self.epoch = str(self._disk.execute("select value from meta where name = 'epoch'").fetchone()[0])
             self._reader = connect(self.path)
             self._reader.execute("pragma query_only = on")
             self._reader.text_factory = lambda text: text.decode(errors="replace")
-            if epoch_before not in ("", self.epoch):
-                self._disk.execute(_PUT, _vanished(epoch_before, clock.now()))
+            if self.epoch not in epochs_before:
+                # All of them: what one vanished store had to say of another may have vanished with it.
+                with transaction(self._disk):
+                    self._disk.executemany(_PUT, [_vanished(epoch, clock.now()) for epoch in epochs_before])
             note(self._lock, self.epoch)
         except sqlite3.Error as error:
             self._lock.close()

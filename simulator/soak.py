@@ -254,7 +254,7 @@ class _Soak:
 
     def _ruin(self, folder: Path) -> None:
         """The first page is noise, and the journal that may mend it is gone."""
-        epoch = (folder / "store.lock").read_text().strip()
+        epoch = (folder / "store.lock").read_text().split()[-1]
         self.life.lost_epochs.add(epoch)
         self.life.counts["files ruined"] += 1
         (folder / JOURNAL).unlink()

@@ -303,6 +303,17 @@ async def test_a_file_that_vanished_is_reported(tmp_path: Path) -> None:
     assert [(kind, body["epoch_lost"]) for _, kind, body in outbox_of(tmp_path)] == [("gap", epoch)]
 
 
+async def test_a_second_damage_in_a_row_reports_the_first_again(tmp_path: Path) -> None:
+    lost = [await fill(tmp_path)]
+    for _ in range(2):
+        (tmp_path / FILE).write_bytes(b"not SQLite at all")
+        async with Store.open(tmp_path, SystemClock()) as store:
+            assert [body["epoch_lost"] for _, _, body in outbox_of(tmp_path)] == lost
+            lost.append(store.epoch)
+    async with Store.open(tmp_path, SystemClock()):
+        assert len(outbox_of(tmp_path)) == 2
+
+
 # -- no room -----------------------------------------------------------------------------------------------------------
 
 
