@@ -18,6 +18,16 @@ def test_a_month_passes_at_once() -> None:
     assert time.monotonic() - began_s < 10
 
 
+def test_after_years_the_shortest_waits_still_end() -> None:
+    async def years() -> int:
+        await asyncio.sleep(10 * 365.25 * 86_400 + 0.1)
+        for number in range(1000):
+            await asyncio.sleep(0.001 + number * 1e-7)
+        return number
+
+    assert in_virtual_time(years()) == 999
+
+
 def test_time_stands_still_while_a_thread_works() -> None:
     async def work() -> tuple[float, str]:
         loop = asyncio.get_running_loop()
