@@ -17,7 +17,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import xor
-from typing import Literal, Self
+from pathlib import Path
+from typing import Literal, Self, get_args
+
+from simulator.line import Faults
 
 MASK = 0xFF
 LATCHED_BANKS = frozenset({202, 203, 204, 205, 206})
@@ -25,8 +28,18 @@ _KEEPS_WRITING = frozenset({0xA3, 0xC3, 0xC5, 0xC7, 0xC9})  # DTR0 to 2, the two
 
 Fault = Literal["silent", "lost", "receive", "collision", "checksum", "garbled", "short"]
 """What one frame through the adapter may meet: an adapter that says nothing, gear that does not hear it, a corrupted
-answer, a frame of another controller, our frame damaged on the serial line, the adapter's reply damaged there, a short
-circuit of the bus."""
+answer (as when two gears answer at once), a frame of another controller, our frame damaged on the serial line, the
+adapter's reply damaged there, a short circuit of the bus."""
+
+FAULT_KINDS: tuple[Fault, ...] = get_args(Fault)
+
+
+@dataclass(frozen=True, slots=True)
+class DaliFault:
+    """One thing that goes wrong with one frame."""
+
+    kind: Fault
+
 
 _ERROR = {"checksum": 1, "short": 2, "receive": 3, "unknown": 4, "collision": 5}
 
@@ -206,13 +219,14 @@ class Reply:
 class Adapter:
     """The adapter's own logic: SCI requests in, SCI replies out.
 
-    faults: met by the next frames, one each, oldest first; None: no fault. shorted: the bus has a short circuit, until
-    it is removed. frames: forward frames sent.
+    faults: met by the next frames, one each, oldest first; None: no fault. chance: met by others, now and then. shorted:
+    the bus has a short circuit, until it is removed. frames: forward frames sent.
     """
 
-    def __init__(self, gears: Sequence[Gear]) -> None:
+    def __init__(self, gears: Sequence[Gear], chance: Faults[DaliFault] | None = None) -> None:
         self.gears = list(gears)
         self.faults: deque[Fault | None] = deque()
+        self.chance: Faults[DaliFault] = chance or Faults()
         self.shorted = False
         self.frames = 0
         self._buffer = bytearray()
@@ -231,9 +245,16 @@ class Adapter:
             replies += self._answer(frame)
         return replies
 
+    def _chance(self) -> Fault | None:
+        drawn = self.chance.draw()
+        if drawn is None:
+            return None
+        self.chance.happened[drawn.kind] += 1
+        return drawn.kind
+
     def _answer(self, frame: bytes) -> list[Reply]:
         control, address, command, _, _ = frame
-        fault = self.faults.popleft() if self.faults else None
+        fault = self.faults.popleft() if self.faults else self._chance()
         if fault == "silent":
             return []
         if reduce(xor, frame) or fault == "checksum":
@@ -276,12 +297,14 @@ def _reply(after_s: float, status: int, low: int = 0) -> Reply:
 class SimulatedSci:
     """An adapter on a pty; `port` is what a client opens, while inside `async with`.
 
-    pace: 1.0 is the real speed of bus and serial line, 0 as fast as possible.
+    pace: 1.0 is the real speed of bus and serial line, 0 as fast as possible. link: where a symbolic link to the
+    pseudo-terminal is kept.
     """
 
     adapter: Adapter
     pace: float = 1.0
     port: str = ""
+    link: Path | None = None
     _master: int = -1
     _slave: int = -1
     _free_at_s: float = 0.0
@@ -293,6 +316,9 @@ class SimulatedSci:
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
         self.port = os.ttyname(self._slave)
+        if self.link is not None:
+            self.link.unlink(missing_ok=True)
+            self.link.symlink_to(self.port)
         asyncio.get_running_loop().add_reader(self._master, self._receive)
         return self
 
@@ -302,6 +328,8 @@ class SimulatedSci:
             timer.cancel()
         os.close(self._master)
         os.close(self._slave)
+        if self.link is not None:
+            self.link.unlink(missing_ok=True)
 
     def _receive(self) -> None:
         """Requests as they come; each waits until the bus has settled after the one before."""

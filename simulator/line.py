@@ -25,13 +25,15 @@ log = logging.getLogger(__name__)
 
 FaultKind = Literal[
     "crc", "bitflip", "truncated", "noise", "echo", "foreign",
-    "exception", "gap", "late", "silent", "collision", "split",
+    "exception", "busy", "illegal", "gap", "late", "silent", "collision", "split", "baud", "parity",
 ]  # fmt: skip
 """crc: checksum wrong. bitflip: one bit of the answer turned. truncated: its end missing. noise: `count` random bytes
 in front. echo: the client hears its own request. foreign: the answer of another unit, checksum right. exception: the
-unit refuses, with `code`. gap: a pause of `by_s` inside. late: `by_s` later than usual; the unit does nothing else
-meanwhile. silent: no answer. collision: another unit sends at the same time. split: in several pieces, as a USB adapter
-hands them over."""
+unit refuses, with `code`. busy: it refuses as busy (6). illegal: as having no such address (2). gap: a pause of `by_s`
+inside. late: `by_s` later than usual; the unit does nothing else meanwhile. silent: no answer. collision: another unit
+sends at the same time. split: in several pieces, as a USB adapter hands them over. baud: the unit sends at half the
+speed, and what the client's receiver makes of it arrives. parity: the unit expects a parity bit more, or one less, than
+the client sends: it drops a request in which any byte does not happen to fit, which is nearly every one."""
 
 _MICROSECOND = 1e-6  # in virtual time a silence is kept to the last bit of a float
 
@@ -60,11 +62,12 @@ F = TypeVar("F", bound=Named)
 
 @dataclass(slots=True)
 class Faults(Generic[F]):
-    """What goes wrong: first what `queue` holds, one an exchange; then, with probability `rate`, one of `choice`.
-    `happened` counts by kind."""
+    """What goes wrong: first what `queue` holds, one an exchange; then, with probability `rate`, one of `choice`, each as
+    often as its weight says (none given: equally). `happened` counts by kind."""
 
     rate: float = 0.0
     choice: Sequence[F] = ()
+    weights: Sequence[float] | None = None
     random: Random = field(default_factory=lambda: Random(0))
     queue: deque[F] = field(default_factory=deque)
     happened: Counter[str] = field(default_factory=Counter)
@@ -76,7 +79,9 @@ class Faults(Generic[F]):
         if self.queue:
             return self.queue.popleft()
         if self.choice and self.random.random() < self.rate:
-            return self.random.choice(self.choice)
+            return (
+                self.random.choices(self.choice, self.weights)[0] if self.weights else self.random.choice(self.choice)
+            )
         return None
 
 
@@ -225,6 +230,10 @@ class Line:
             self.wrong_speed += 1
             return
         self.requests += 1
+        if fault and fault.kind == "parity" and any(byte.bit_count() % 2 == 0 for byte in frame):
+            # Where one side has a stop bit (1) the other has an even parity bit: they agree where the byte's ones are odd.
+            self.faults.happened["parity"] += 1
+            return
         for party in self.parties:
             party.hear(frame)
         answers = [(unit, data) for unit in self.units if (data := unit.answer(frame)) is not None]
@@ -327,6 +336,20 @@ def _split(fault: Fault, data: bytes, random: Random) -> Parts:
     return [(0.0 if i == 0 else random.uniform(0.001, 0.016), piece) for i, piece in enumerate(pieces)]
 
 
+def _at_half_speed(data: bytes) -> bytes:
+    """What a receiver of eight data bits makes of bytes that come at half its speed: it sees each bit twice, takes the
+    first low level for a start bit, samples the next eight, and looks for the next start after its stop bit."""
+    levels = [level for byte in data for bit in (0, *(byte >> i & 1 for i in range(8)), 1) for level in (bit, bit)]
+    out, at = bytearray(), 0
+    while at + 9 < len(levels):
+        if levels[at]:
+            at += 1
+            continue
+        out.append(sum(levels[at + 1 + i] << i for i in range(8)))
+        at += 10
+    return bytes(out)
+
+
 _SPOIL: dict[FaultKind, Callable[[Fault, bytes, Random], Parts]] = {
     "crc": lambda fault, data, random: [(0.0, data[:-1] + bytes((data[-1] ^ 0x55,)))],
     "bitflip": _bitflip,
@@ -335,9 +358,13 @@ _SPOIL: dict[FaultKind, Callable[[Fault, bytes, Random], Parts]] = {
     "echo": lambda fault, data, random: [(0.0, data)],
     "foreign": lambda fault, data, random: [(0.0, _with_crc(bytes((data[0] % 247 + 1,)) + data[1:-2]))],
     "exception": lambda fault, data, random: [(0.0, _with_crc(bytes((data[0], data[1] | 0x80, fault.code))))],
+    "busy": lambda fault, data, random: [(0.0, _with_crc(bytes((data[0], data[1] | 0x80, 6))))],
+    "illegal": lambda fault, data, random: [(0.0, _with_crc(bytes((data[0], data[1] | 0x80, 2))))],
     "gap": lambda fault, data, random: [(0.0, data[: len(data) // 2]), (fault.by_s, data[len(data) // 2 :])],
     "late": lambda fault, data, random: [(fault.by_s, data)],
     "silent": lambda fault, data, random: [],
     "collision": lambda fault, data, random: [(0.0, _overlaid(data, random.randbytes(len(data))))],
     "split": _split,
+    "baud": lambda fault, data, random: [(0.0, _at_half_speed(data))],
+    "parity": lambda fault, data, random: [(0.0, data)],
 }

@@ -167,10 +167,15 @@ class _Cells(ModbusServerContext):
         return None
 
 
-TcpFaultKind = Literal["reset", "silent", "late", "split", "transaction", "stale", "foreign", "exception", "garbage"]
+TcpFaultKind = Literal[
+    "reset", "silent", "late", "split", "transaction", "stale", "twice", "foreign", "exception", "garbage", "half_open",
+    "vanished",
+]  # fmt: skip
 """reset: the connection breaks in place of an answer. silent: no answer. late: `by_s` later. split: in pieces.
-transaction: the number of another transaction. stale: the answer before this one is sent again, in front. foreign: the
-answer of another unit. exception: refused, with `code`. garbage: `count` random bytes."""
+transaction: the number of another transaction. stale: the answer before this one is sent again, in front. twice: the
+answer is sent two times. foreign: the answer of another unit. exception: refused, with `code`. garbage: `count` random
+bytes. half_open: this connection stays open and never answers again; a new one works. vanished: the same, and for `by_s`
+nobody accepts a new one either (switched off without a farewell)."""
 
 TCP_FAULT_KINDS: tuple[TcpFaultKind, ...] = get_args(TcpFaultKind)
 
@@ -207,6 +212,7 @@ class TcpServer:
         self.port = port
         self._host = host
         self._server: asyncio.Server | None = None
+        self._away: asyncio.TimerHandle | None = None
         self.open: set[_Connection] = set()
 
     async def __aenter__(self) -> Self:
@@ -219,9 +225,25 @@ class TcpServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
+        if self._away is not None:
+            self._away.cancel()
         self._server.close()
         self.drop_all()
         await self._server.wait_closed()
+
+    def vanish(self, for_s: float) -> None:
+        """From now on, for so long, a new connection is dropped as soon as it is made."""
+        if self._away is not None:
+            self._away.cancel()
+        self._away = asyncio.get_running_loop().call_later(for_s, self._return)
+
+    def _return(self) -> None:
+        self._away = None
+
+    @property
+    def away(self) -> bool:
+        """Whether the device has vanished."""
+        return self._away is not None
 
     def drop_all(self) -> None:
         """Breaks every connection, as when the device restarts."""
@@ -239,6 +261,7 @@ class TcpServer:
 class _Connection(asyncio.Protocol):
     def __init__(self, server: TcpServer) -> None:
         self._server, self._received, self._last = server, b"", b""
+        self._mute = False
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -246,6 +269,8 @@ class _Connection(asyncio.Protocol):
         self.transport = transport
         self._server.connections += 1
         self._server.open.add(self)
+        if self._server.away:
+            self.reset()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.open.discard(self)
@@ -257,6 +282,8 @@ class _Connection(asyncio.Protocol):
         self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._mute:
+            return
         self._received += data
         while True:
             used, unit, transaction, body = _SOCKET.decode(self._received)
@@ -277,6 +304,11 @@ class _Connection(asyncio.Protocol):
             if fault.kind == "reset":
                 self.reset()
                 return
+            if fault.kind in ("half_open", "vanished"):
+                self._mute = True
+                if fault.kind == "vanished":
+                    self._server.vanish(fault.by_s)
+                return
             if fault.kind == "late":
                 delay_s += fault.by_s
             pieces = _spoilt(fault, frame, self._last, faults.random)
@@ -285,9 +317,13 @@ class _Connection(asyncio.Protocol):
         for i, piece in enumerate(pieces):
             wait_s = delay_s + 0.002 * i
             if wait_s:
-                loop.call_later(wait_s, self.transport.write, piece)
+                loop.call_later(wait_s, self._write, piece)
             else:
                 self.transport.write(piece)
+
+    def _write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
 
 
 def _spoilt(fault: TcpFault, frame: bytes, last: bytes, random: Random) -> list[bytes]:
@@ -303,6 +339,8 @@ def _spoilt(fault: TcpFault, frame: bytes, last: bytes, random: Random) -> list[
             return [_SOCKET.encode(body, unit, number ^ 0x0100)]
         case "stale":
             return [last + frame]
+        case "twice":
+            return [frame, frame]
         case "foreign":
             return [_SOCKET.encode(body, unit % 247 + 1, number)]
         case "exception":

@@ -13,7 +13,7 @@ from pymodbus.client import AsyncModbusSerialClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.framer.rtu import FramerRTU
 
-from simulator.line import FAULT_KINDS, Fault, Faults, Line
+from simulator.line import FAULT_KINDS, Fault, Faults, Line, _at_half_speed
 from simulator.modbus import Device, Table
 
 REQUEST = bytes.fromhex("01 03 0000 0004 4409")
@@ -151,10 +151,15 @@ async def test_a_fault_happens_once_and_is_counted(kind: str) -> None:
                 assert FramerRTU.compute_CRC(came[:-2]) == int.from_bytes(came[-2:], "big")
             case "exception":
                 assert came[:3] == bytes.fromhex("01 83 06")
+            case "busy" | "illegal":
+                assert came[:3] == bytes((1, 0x83, {"busy": 6, "illegal": 2}[kind]))
+            case "baud":
+                assert came != ANSWER
+                assert came
             case "gap" | "late":
                 assert came == ANSWER
                 assert client.came[-1][0] - client.sent_at >= FRAME_S + 0.04
-            case "silent":
+            case "silent" | "parity":
                 assert came == b""
             case "collision":
                 assert len(came) == len(ANSWER)
@@ -167,9 +172,23 @@ async def test_a_fault_happens_once_and_is_counted(kind: str) -> None:
         client.close()
 
 
+def test_at_half_speed_every_bit_is_seen_twice() -> None:
+    """Worked by hand: 0x00 is ten low levels of which the receiver makes start bit, eight noughts and a stop bit that is
+    missing; then eight more low and two high (the stop bit), seen as start, seven noughts, one."""
+    assert _at_half_speed(b"\xff") == b"\xfe"  # 0 0 then ones: start, then 0 1 1 1 1 1 1 1
+    assert _at_half_speed(b"\x00") == b"\x00\x80"
+
+
+def test_weights_draw_as_often_as_they_say() -> None:
+    faults = Faults(0.5, [Fault("crc"), Fault("late")], [4.0, 1.0], Random(3))
+    drawn = [fault.kind for _ in range(4000) if (fault := faults.draw())]
+    assert 0.47 < len(drawn) / 4000 < 0.53
+    assert 3.3 < drawn.count("crc") / drawn.count("late") < 4.8
+
+
 def test_the_same_seed_draws_the_same_faults() -> None:
     def drawn(seed: int) -> list[str]:
-        faults = Faults(0.3, [Fault(kind) for kind in FAULT_KINDS], Random(seed))
+        faults = Faults(0.3, [Fault(kind) for kind in FAULT_KINDS], random=Random(seed))
         return [fault.kind if (fault := faults.draw()) else "" for _ in range(200)]
 
     assert drawn(1) == drawn(1) != drawn(2)

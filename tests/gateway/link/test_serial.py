@@ -76,7 +76,11 @@ async def test_registers_are_read_with_every_silence_kept(line: Line, link: Seri
         (Fault("foreign"), GarbledAnswer),
         (Fault("collision"), GarbledAnswer),
         (Fault("exception", code=6), Refused),
+        (Fault("busy"), Refused),
+        (Fault("illegal"), Refused),
+        (Fault("baud"), GarbledAnswer),
         (Fault("silent"), NoAnswer),
+        (Fault("parity"), NoAnswer),
         (Fault("late", by_s=0.15), NoAnswer),
         (Fault("echo"), None),
         (Fault("gap", by_s=0.05), None),
@@ -177,7 +181,7 @@ def test_no_wrong_value_in_a_storm_of_every_fault() -> None:
     assert set(figures["faults"]) == set(FAULT_KINDS)
     assert figures["wrong_values"] == 0
     assert figures["gap_violations"] == 0
-    assert figures["good"] > 900
+    assert figures["good"] > 500  # sixteen kinds of fault leave a fifth of all exchanges in peace
 
 
 # Bytes that nobody asked for

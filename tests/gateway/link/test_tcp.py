@@ -107,6 +107,7 @@ async def test_pymodbus_own_server_is_read_and_written() -> None:
         (TcpFault("split"), None),
         (TcpFault("transaction"), GarbledAnswer),
         (TcpFault("stale"), None),
+        (TcpFault("twice"), None),
         (TcpFault("foreign"), GarbledAnswer),
         (TcpFault("exception", code=6), Refused),
         (TcpFault("garbage"), GarbledAnswer),
@@ -131,7 +132,31 @@ async def test_a_fault_is_told_apart_and_over_with_its_exchange(
 
 def test_the_table_above_has_every_fault_there_is() -> None:
     (marked,) = test_a_fault_is_told_apart_and_over_with_its_exchange.pytestmark  # type: ignore[attr-defined] # pytest's
-    assert {fault.kind for fault, _ in marked.args[1]} == set(TCP_FAULT_KINDS)
+    assert {fault.kind for fault, _ in marked.args[1]} == set(TCP_FAULT_KINDS) - {"half_open", "vanished"}
+
+
+async def test_a_connection_that_will_never_answer_again_is_given_up(server: TcpServer, link: TcpLink) -> None:
+    codec = Tcp()
+    assert await read(link, codec) == GOOD
+    server.faults.add(TcpFault("half_open"))
+    for _ in range(3):
+        with pytest.raises(NoAnswer):
+            await read(link, codec)
+    assert await read(link, codec) == GOOD
+    assert (link.traffic.reopened, server.faults.happened) == (1, {"half_open": 1})
+
+
+async def test_a_device_that_vanished_is_silent_then_unreachable_then_back(server: TcpServer, link: TcpLink) -> None:
+    codec = Tcp()
+    server.faults.add(TcpFault("vanished", by_s=3600))
+    for _ in range(3):
+        with pytest.raises(NoAnswer):
+            await read(link, codec)
+    with pytest.raises(LinkError):
+        await read(link, codec)
+    server.vanish(0.0)
+    await asyncio.sleep(0.01)
+    assert await read(link, codec) == GOOD
 
 
 async def test_a_late_answer_is_stepped_over_on_the_same_connection(server: TcpServer, link: TcpLink) -> None:
