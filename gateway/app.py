@@ -297,8 +297,9 @@ class Gateway:
                     "protocol": self.site.buses[name].protocol,
                     "requests": self.live.requests(name),
                     "readings": self.live.readings[name],
+                    **({"state": bus.state} if isinstance(bus, HeardBus) else {}),
                 }
-                for name in self.buses
+                for name, bus in self.buses.items()
             },
             "devices": {state.device.name: state.words for state in self.live.states()},
         }

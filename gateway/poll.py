@@ -371,6 +371,11 @@ class HeardBus:
             tasks.create_task(self._listen(), name=f"listen {self.name}")
             tasks.create_task(self._miss(), name=f"miss {self.name}")
 
+    @property
+    def state(self) -> str:
+        """The bus in words for people: what is wrong with it and what was tried, else how it listens."""
+        return self.ear.trouble or self._adapter_error or self.ear.manner
+
     async def _miss(self) -> None:
         """Counts the periods in which a device said nothing. Lost, it gives readings without a value at its period, as a
         polled device does, each with since when, its last value, and what was tried."""

@@ -54,6 +54,11 @@ class Ear(Protocol):
         """Why nothing at all is heard and what was tried, in words for people; empty while something is."""
         ...
 
+    @property
+    def manner(self) -> str:
+        """How it listens, in words for people."""
+        ...
+
     def listen(self) -> AsyncIterator[Broadcast]:
         """All that is heard, as it comes, until closed. Raises LinkError when the adapter is not there."""
         ...

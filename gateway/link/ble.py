@@ -75,6 +75,11 @@ class BleEar:
             f"recherche relancée {self._scans} fois{cycled}"
         )
 
+    @property
+    def manner(self) -> str:
+        """See `link.Ear`."""
+        return "écoute passive" if self.passive else "écoute active, la passive est refusée ou n'entend rien"
+
     async def listen(self) -> AsyncIterator[Broadcast]:
         """Broadcasts that have one of `parts`, as they come, until `close`. Raises LinkError when Bluetooth cannot be
         used, saying what to do."""

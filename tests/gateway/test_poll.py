@@ -503,7 +503,7 @@ class Air:
 
     def __init__(self, says: Sequence[tuple[float, Say]]) -> None:
         self.traffic, self._says, self.listened = Traffic(), list(says), 0
-        self.trouble = ""
+        self.trouble, self.manner = "", "écoute"
 
     async def listen(self) -> AsyncIterator[Broadcast]:
         self.listened += 1
@@ -637,7 +637,8 @@ async def test_a_device_that_cannot_be_understood_is_lost_with_that_reason() -> 
 
 
 async def test_what_was_tried_on_the_adapter_is_said_with_each_lost_device() -> None:
-    _, snapshots, _ = await heard([(0.0, LinkError("hci0: no such adapter"))] * 1000, 3 * 900 + 1)
+    bus, snapshots, _ = await heard([(0.0, LinkError("hci0: no such adapter"))] * 1000, 3 * 900 + 1)
+    assert bus.state == "hci0: no such adapter"
     assert {snapshot.device for snapshot in snapshots} == {"bac", "tag"}
     assert all(flaw.reason.endswith("; hci0: no such adapter") for s in snapshots for flaw in s.flaws.values())
 
@@ -670,5 +671,6 @@ async def test_an_adapter_that_is_gone_is_tried_again_and_told_once(caplog: pyte
     assert len(snapshots) == 1
     assert air.listened == 21
     told = [record.getMessage() for record in caplog.records if "radio" in record.getMessage()]
+    assert bus.state == "écoute"
     assert told == ["bus=radio adapter lost: hci0: no such adapter", "bus=radio adapter is back"]
     assert bus.health["bac"].last_error == ""

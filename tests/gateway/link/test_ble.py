@@ -63,6 +63,7 @@ async def test_a_bin_is_heard_passively(bluez: SimulatedBluez) -> None:
     heard, _ = await asyncio.gather(first(ear), advertised(bluez, bin_says(b"\x40\x40\x52\x03")))
     assert heard == [Broadcast(BIN, {"fcd2": b"\x40\x40\x52\x03"}, -71)]
     assert ear.passive
+    assert ear.manner == "écoute passive"
     assert "StartDiscovery" not in bluez.calls
     assert ear.last_heard_loop_s is not None
     assert ear.traffic.answers == 1
@@ -74,6 +75,7 @@ async def test_without_monitors_the_scan_is_active(bluez: SimulatedBluez) -> Non
     heard, _ = await asyncio.gather(first(ear), advertised(bluez, bin_says(b"\x40\x40\x52\x03")))
     assert heard[0].parts == {"fcd2": b"\x40\x40\x52\x03"}
     assert not ear.passive
+    assert ear.manner.startswith("écoute active")
     assert bluez.calls["StartDiscovery"] == 1
 
 
