@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gateway.summary import Aggregate
 from gateway.window.sector import SectorWindow
-from simulator.hydraulics import BAR_PER_M, Change, Orifice, run, usable
+from simulator.hydraulics import BAR_PER_M, Change, Orifice, Trace, run, usable
 from simulator.networks import Network, random_network
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SPLITS = {"fit": 1, "calibration": 2, "test": 3}
+SPLITS = {"fit": 1, "calibration": 2, "test": 3, "bench": 4}
+"""The last is only ever measured on."""
+
 DAY_H = 24
 EPOCH_H = 447_000
 """First hour of all cases, a multiple of 24 counted since 1970."""
@@ -47,7 +50,8 @@ class Leak:
 @dataclass(frozen=True, slots=True)
 class Case:
     """values (hours, points): what sensors say hour by hour, flows (m3/h) first, then pressures (bar), NaN where nothing.
-    stuck: where they repeat themselves. loss (hours, leaks): m3/h. regime: how the sector is fed."""
+    stuck: where they repeat themselves. loss (hours, leaks): m3/h. regime: how the sector is fed. effects (leaks, hours,
+    points): by how much each leak moves each value, against the same life without it; None where not asked for."""
 
     name: str
     regime: str
@@ -58,10 +62,11 @@ class Case:
     loss: Floats
     inflow_m3_h: float
     not_leaks: tuple[str, ...]
+    effects: Floats | None = None
 
 
-def draw(split: str, number: int) -> Case:
-    """The case of that number."""
+def draw(split: str, number: int, twins: bool = False) -> Case:
+    """The case of that number. twins: its effects too, one more simulation a leak."""
     key = [SPLITS[split], number]
     rng = np.random.default_rng(key)
     for attempt in range(20):
@@ -69,13 +74,13 @@ def draw(split: str, number: int) -> Case:
         if not usable(network):
             continue
         try:
-            return _live(rng, network, f"{split}-{number}")
+            return _live(rng, network, f"{split}-{number}", twins)
         except ArithmeticError:
             continue
     raise ArithmeticError(f"case {split}-{number}: expected a usable network within 20 draws")
 
 
-def _live(rng: Generator, network: Network, name: str) -> Case:
+def _live(rng: Generator, network: Network, name: str, twins: bool) -> Case:
     hours = int(rng.integers(100, 150)) * DAY_H
     junctions = list(network.model.junction_name_list)
     streets = [junction for junction in junctions if junction.startswith("J")]
@@ -108,15 +113,10 @@ def _live(rng: Generator, network: Network, name: str) -> Case:
             changes.append(Change(int(rng.integers(LEARNING_H, hours)), kind, supply, step_m))
             said.append("setting")
     sensors = [str(node) for node in rng.choice(streets, min(len(streets), int(rng.integers(2, 11))), replace=False)]
-    trace = run(
-        network,
-        demand,
-        zones.tolist(),
-        sensors,
-        orifices=orifices,
-        changes=changes,
-        background=float(rng.uniform(0, 0.2)),
+    live = partial(
+        run, network, demand, zones.tolist(), sensors, changes=changes, background=float(rng.uniform(0, 0.2))
     )
+    trace = live(orifices=orifices)
     if np.nanmedian(trace.pressure_bar) < 10 * BAR_PER_M:
         raise ArithmeticError("pressure: expected more than 10 m")
     values, stuck, faults = _measure(rng, trace.flow_m3_h, trace.pressure_bar)
@@ -127,7 +127,17 @@ def _live(rng: Generator, network: Network, name: str) -> Case:
         grown_m3_h = float(loss[min(start + growth_h, end - 1) : end, i].mean())
         leaks.append(Leak(start, end, growth_h, grown_m3_h / mean_m3_h, grown_m3_h))
     flows = trace.flow_m3_h.shape[1]
-    return Case(name, network.regime, flows, values, stuck, tuple(leaks), loss, mean_m3_h, (*said, *faults))
+    effects = None
+    if twins:
+        without = [live(orifices=[*orifices[:i], *orifices[i + 1 :]]) for i in range(len(drawn))]
+        moved = [_true(trace) - _true(twin) for twin in without]
+        effects = np.array(moved).reshape(len(drawn), *values.shape)
+    return Case(name, network.regime, flows, values, stuck, tuple(leaks), loss, mean_m3_h, (*said, *faults), effects)
+
+
+def _true(trace: Trace) -> Floats:
+    """(hours, points), as in Case, without sensors' errors."""
+    return np.hstack([trace.flow_m3_h, trace.pressure_bar])
 
 
 def _leaks(rng: Generator, hours: int) -> list[tuple[int, int, int, float]]:

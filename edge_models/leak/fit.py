@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_models.leak.generate import CASES, VARIANTS, WORK
-from edge_models.leak.matching import Course, Tally, gain, interval, total
+from edge_models.leak.matching import Course, Tally, gain, interval, total, wilson
 from edge_models.quantise import int8_model
 from gateway.inference import Model, load_model
 from gateway.verdict import Decision
@@ -348,15 +348,6 @@ def by_size(tally: Tally) -> list[str]:
                 figure(f"délai médian, rupture de {name} du débit, heures", float(np.median(delays)), None, len(delays))
             )
     return out
-
-
-def wilson(found: int, count: int) -> tuple[float, float]:
-    """95 % interval of a share."""
-    if not count:
-        return 0.0, 1.0
-    z, p = 1.96, found / count
-    centre, half = p + z * z / (2 * count), z * np.sqrt(p * (1 - p) / count + z * z / (4 * count**2))
-    return float((centre - half) / (1 + z * z / count)), float((centre + half) / (1 + z * z / count))
 
 
 def figure(name: str, value: float, interval95: tuple[float, float] | None, n: int) -> str:

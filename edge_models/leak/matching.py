@@ -70,23 +70,31 @@ def raised(course: Course, decision: Decision) -> Iterator[int]:
             yield course.first + i
 
 
+def paired(leaks: Sequence[tuple[float, float]], hours: Sequence[float]) -> dict[int, int]:
+    """leaks: (start, end) each; hours: at which alerts are raised, in order. The alert that finds each found leak, by
+    their places."""
+    found_by: dict[int, int] = {}
+    for alert, hour in enumerate(hours):
+        for i, (start, end) in enumerate(leaks):
+            if start < hour <= end + AFTER_H and i not in found_by:
+                found_by[i] = alert
+                break
+    return found_by
+
+
 def tally(course: Course, decision: Decision) -> Tally:
     """The count for one gateway."""
     out = Tally(months=float(np.isfinite(course.scores).sum()) / MONTH_H)
-    open_leaks = dict(enumerate(course.leaks.tolist()))
-    delay_of: dict[int, float] = {}
-    for hour in raised(course, decision):
-        running = [i for i, leak in open_leaks.items() if leak[0] < hour <= leak[1] + AFTER_H and i not in delay_of]
-        if running:
-            delay_of[running[0]] = hour - open_leaks[running[0]][0]
-        else:
-            out.false += 1
-    for i, (start, end, growth_h, share, m3_h) in open_leaks.items():
+    leaks = course.leaks.tolist()
+    hours = list(raised(course, decision))
+    found_by = paired([(leak[0], leak[1]) for leak in leaks], hours)
+    out.false = len(hours) - len(found_by)
+    for i, (start, end, growth_h, share, m3_h) in enumerate(leaks):
         if not np.isfinite(course.scores[max(0, int(start) - course.first) : int(end) - course.first]).any():
             continue  # nobody was watching yet
-        if i in delay_of:
+        if i in found_by:
             out.found.append((share, m3_h, growth_h))
-            out.delays_h.append(delay_of[i])
+            out.delays_h.append(hours[found_by[i]] - start)
         else:
             out.missed.append((share, m3_h, growth_h))
     return out
@@ -124,3 +132,12 @@ def gain(
     shares = drawn[:, 0] / np.maximum(drawn[:, 1], 1)
     low, high = np.percentile(shares, [2.5, 97.5])
     return float(counts[:, 0].sum() / max(counts[:, 1].sum(), 1)), (float(low), float(high))
+
+
+def wilson(found: int, count: int) -> tuple[float, float]:
+    """95 % interval of a share."""
+    if not count:
+        return 0.0, 1.0
+    z, p = 1.96, found / count
+    centre, half = p + z * z / (2 * count), z * np.sqrt(p * (1 - p) / count + z * z / (4 * count**2))
+    return float((centre - half) / (1 + z * z / count)), float((centre + half) / (1 + z * z / count))

@@ -1,0 +1,210 @@
+"""A case lived through by a gateway: the product's own site, judge and watch, hour by hour, and what they said of it.
+
+Beside what was said stands what could have been seen: how far each leak moves the gateway's sensors, from the same life
+without it, against what they wander by anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from edge_models.leak.cases import DAY_H, EPOCH_H, Case, draw, subset
+from gateway.alert import Alert, AlertKind
+from gateway.app import read_site
+from gateway.judge import Judge
+from gateway.reading import Flaw, Quality, Snapshot
+from gateway.site import Site
+from gateway.watch import Watch
+from gateway.window.baseline import LOOKBACK_H, OFFSET, PRESSURES, USUAL_FLOW, Baseline, Stretch
+from gateway.window.sector import LEARNT_H, RENEWED_H
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+SPLIT = "bench"
+SEEN_WITHIN_H = 30 * DAY_H
+MISSING = Flaw(Quality.BAD, "absent")
+SITE = """
+[gateway]
+id = "bench"
+commune = "Simulation"
+timezone = "UTC"
+latitude = 47.0
+longitude = 2.0
+
+[[device]]
+name = "secteur"
+profile = "recorded"
+
+[[watch]]
+name = "secteur"
+model = "leak"
+[watch.inputs]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenLeak:
+    """start, end, growth_h in hours; share: of the mean inflow. sigmas: its largest 24-hour mean effect on a sensor of the
+    gateway (net inflow, a pressure) within 30 days and before repair, over the `spreads` of that sensor. moved: the two
+    pressures that it moves most."""
+
+    start: int
+    end: int
+    growth_h: int
+    share: float
+    m3_h: float
+    sigmas: float
+    moved: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """In hours of the case: raised at the end of an hour; cleared: the end of the case while it lasts. pressure: the first
+    that its reasons name, empty where they name none."""
+
+    raised: float
+    cleared: float
+    pressure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What came of one gateway. judged (hours,): whether the watch had a score. rule (hours,): the score of its rule.
+    values (hours, points): flows first."""
+
+    name: str
+    flows: int
+    points: tuple[str, ...]
+    values: Floats
+    judged: NDArray[np.bool_]
+    leaks: tuple[SeenLeak, ...]
+    alarms: tuple[Alarm, ...]
+    rule: Floats
+
+    @property
+    def kind(self) -> str:
+        """ "flow", "pressure" or "both": what it measures."""
+        return "pressure" if not self.flows else "flow" if self.flows == len(self.points) else "both"
+
+
+def watch_case(number: int) -> Watched:
+    """Simulates the case of that number and lives through it. Raises ArithmeticError when EPANET finds no solution."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # wntr warns of every default it takes
+        case = draw(SPLIT, number, twins=True)
+    flows, pressures = subset(case, np.random.default_rng([number, 77]))
+    columns = [*flows, *pressures]
+    points = tuple(f"secteur/p{column}" for column in columns)
+    site, watches = _site(points, len(flows))
+    judged, rule, alerts = _live(site, watches, case, columns)
+    hours = len(case.values)
+    alarms = tuple(
+        Alarm(
+            _hour(alert.raised_s),
+            hours if alert.cleared_s is None else _hour(alert.cleared_s),
+            next((reason.point for reason in alert.reasons if reason.point in points[len(flows) :]), ""),
+        )
+        for alert in alerts
+    )
+    leaks = _seen(case, columns, len(flows), points)
+    return Watched(case.name, len(flows), points, case.values[:, columns], judged, leaks, alarms, rule)
+
+
+def _hour(time_s: float) -> float:
+    return time_s / 3600 - EPOCH_H
+
+
+def _site(points: Sequence[str], flows: int) -> tuple[Site, list[Watch]]:
+    roles = {"flow": points[:flows], "pressure": points[flows:]}
+    inputs = "".join(
+        f"{role} = {json.dumps(list(names))}\n" for role, names in roles.items() if names
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "site.toml"
+        file.write_text(SITE + inputs, encoding="utf-8")
+        return read_site(file)
+
+
+def _live(
+    site: Site, watches: Sequence[Watch], case: Case, columns: Sequence[int]
+) -> tuple[NDArray[np.bool_], Floats, list[Alert]]:
+    """Two readings an hour, that differ by a hair unless the sensor is stuck."""
+    judge = Judge(site, watches)
+    (watch,) = watches
+    hours = len(case.values)
+    judged, rule = np.zeros(hours, bool), np.zeros(hours)
+    alerts: dict[str, Alert] = {}
+    hair = np.where(case.stuck, 0.0, 1e-6)
+    for hour in range(hours):
+        for part in (0, 1):
+            row = (case.values[hour] + (hair[hour] if part else -hair[hour]))[columns].tolist()
+            values = {f"p{column}": v if math.isfinite(v) else None for column, v in zip(columns, row, strict=True)}
+            flaws = {name: MISSING for name, value in values.items() if value is None}
+            judge.take(Snapshot("secteur", (EPOCH_H + hour + part / 2) * 3600.0, values, flaws))
+        said = judge.tick((EPOCH_H + hour + 1) * 3600.0).alerts
+        alerts |= {alert.id: alert for alert in said if alert.kind is AlertKind.LEAK}
+        judged[hour] = watch.score is not None
+        rule[hour] = watch.latest.rule_score if watch.latest is not None else 0.0
+    return judged, rule, sorted(alerts.values(), key=lambda alert: alert.raised_s)
+
+
+def _seen(case: Case, columns: Sequence[int], flows: int, points: Sequence[str]) -> tuple[SeenLeak, ...]:
+    assert case.effects is not None
+    effects = case.effects[:, :, columns]
+    sigma = spreads(case.values[:, columns] - effects.sum(0), flows)
+    out = []
+    for leak, effect in zip(case.leaks, effects, strict=True):
+        during = effect[leak.start : min(leak.end, leak.start + SEEN_WITHIN_H)]
+        net = during[:, :flows].sum(1, keepdims=True) if flows else during[:, :0]
+        most = most_sigmas(np.hstack([net, during[:, flows:]]), sigma)
+        order = np.argsort(-np.abs(during[:, flows:]).mean(0))[:2]
+        moved = tuple(points[flows + int(i)] for i in order)
+        out.append(SeenLeak(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h, most, moved))
+    return tuple(out)
+
+
+def most_sigmas(effect: Floats, sigma: Floats) -> float:
+    """The largest 24-hour mean of an effect (hours, sensors) in sigmas (sensors,); 0 for less than a day."""
+    if len(effect) < DAY_H:
+        return 0.0
+    added = np.cumsum(np.vstack([np.zeros(effect.shape[1]), effect]), 0)
+    mean = np.abs(added[DAY_H:] - added[:-DAY_H]) / DAY_H
+    return float((mean / sigma).max())
+
+
+def spreads(clean: Floats, flows: int) -> Floats:
+    """By how much the 24-hour means of net inflow (if there are flows) and of each pressure wander without leaks, about
+    what the four weeks before lead one to expect: the smallest spread of the ways in which the window sees each, 1.4826
+    times the median size; infinite where nothing is known. clean (hours, points): flows first."""
+    hours = EPOCH_H + np.arange(len(clean), dtype=np.int64)
+    day = hours // DAY_H
+    rest = ((day + 3) % 7 >= 5).astype(np.int64)
+
+    def stretch(begin: int, end: int) -> Stretch:
+        part = slice(begin, end)
+        return Stretch(clean[part], flows, day[part], hours[part] % DAY_H, rest[part])
+
+    sizes = []
+    for begin in range(LEARNT_H + RENEWED_H, len(clean), RENEWED_H):
+        baseline = Baseline.learn(stretch(begin - RENEWED_H - LEARNT_H, begin - RENEWED_H))
+        if baseline is not None:
+            sizes.append(baseline.judge(stretch(begin - LOOKBACK_H, min(begin + RENEWED_H, len(clean)))).size[1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the median of nothing is NaN, as it should be
+        spread = 1.4826 * np.nanmedian(np.abs(np.concatenate(sizes)), 0)
+    spread = np.maximum(np.nan_to_num(spread, nan=np.inf), 1e-6)
+    by_pressure = spread[PRESSURES:].reshape(3, -1).min(0)
+    return np.append(spread[[USUAL_FLOW, OFFSET]].min(), by_pressure) if flows else by_pressure
