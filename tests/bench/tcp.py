@@ -273,8 +273,8 @@ def _site(folder: Path, field: Field, registers: int, period_s: float, hole: int
     """A site of so many devices, each with a connection of its own."""
     (folder / "device_profiles" / "bench").mkdir(parents=True, exist_ok=True)
     profile = [
-        'maker = "Guet"\nmodel = "bench"\nkind = "energy_meter"\nprotocol = "modbus"\nsource = "tests/bench/tcp.py"',
-        'evidence = "source"\nevery = "1s"\n[modbus]',
+        'maker = "Guet"\nmodel = "bench"\nkind = "energy_meter"\nprotocol = "modbus"',
+        'source = "simulated, tests/bench/_field.py"\nevidence = "source"\nevery = "1s"\n[modbus]',
         f"max_hole = {hole}",
     ]
     for name, at, kind in _layout(registers):
