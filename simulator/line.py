@@ -246,7 +246,7 @@ class Line:
         parts = [(0.0, data)]
         if fault:
             self.faults.happened[fault.kind] += 1
-            parts = _SPOIL[fault.kind](fault, data, self.faults.random)
+            parts = spoilt(fault, data, self.faults.random)
         if not parts:
             return
         due = max(self._over_at + max(unit.turnaround_s, 3.5 * self.character_s), self._free_at.get(unit, 0.0))
@@ -368,3 +368,8 @@ _SPOIL: dict[FaultKind, Callable[[Fault, bytes, Random], Parts]] = {
     "baud": lambda fault, data, random: [(0.0, _at_half_speed(data))],
     "parity": lambda fault, data, random: [(0.0, data)],
 }
+
+
+def spoilt(fault: Fault, data: bytes, random: Random) -> Parts:
+    """What a fault makes of an answer: its pieces with the pause before each; none: nothing is sent."""
+    return _SPOIL[fault.kind](fault, data, random)

@@ -21,7 +21,7 @@ from pymodbus.framer import FramerRTU, FramerSocket
 from pymodbus.pdu import DecodePDU, ExceptionResponse, ModbusPDU
 from pymodbus.pdu.mei_message import ReadDeviceInformationRequest, ReadDeviceInformationResponse
 
-from simulator.line import Faults
+from simulator.line import Fault, Faults, spoilt
 
 Area = Literal["coil", "discrete", "holding", "input"]
 
@@ -256,6 +256,64 @@ class TcpServer:
         if device is not None:
             return device.respond(body)
         return None if self.silent_absent else bytes((body[0] | 0x80, ExcCodes.GATEWAY_NO_RESPONSE))
+
+
+class RtuOverTcp:
+    """RTU frames over TCP, as a converter passes them on that knows nothing of Modbus: no transaction numbers, and a line
+    behind it that carries one thing at a time. What comes in one piece is one frame."""
+
+    def __init__(self, host: str, port: int, units: Iterable[Device], *, faults: Faults[Fault] | None = None) -> None:
+        self.units = list(units)
+        self.faults: Faults[Fault] = faults or Faults()
+        self.requests = 0
+        self.port = port
+        self._host = host
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._turn = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._connected, self._host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+        await self._server.wait_closed()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while frame := await reader.read(260):
+                async with self._turn:
+                    await self._answer(frame, writer)
+        except ConnectionError:
+            pass  # the client is gone
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _answer(self, frame: bytes, writer: asyncio.StreamWriter) -> None:
+        self.requests += 1
+        found = next(((unit, data) for unit in self.units if (data := unit.answer(frame)) is not None), None)
+        if found is None:
+            return
+        unit, data = found
+        await asyncio.sleep(unit.turnaround_s)
+        parts = [(0.0, data)]
+        if fault := self.faults.draw():
+            self.faults.happened[fault.kind] += 1
+            parts = [] if fault.kind == "parity" else spoilt(fault, data, self.faults.random)
+            if fault.kind == "echo":
+                parts = [(0.0, frame), *parts]
+        for pause_s, part in parts:
+            await asyncio.sleep(pause_s)
+            writer.write(part)
 
 
 class _Connection(asyncio.Protocol):

@@ -1,0 +1,87 @@
+"""Faults as people write them: `crc=0.05,late=0.02:0.6` is a wrong checksum in 5 % of exchanges and an answer that comes
+0.6 s late in 2 %. Which faults there are depends on the kind of bus."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import cast
+
+from simulator import dali, line, modbus
+from simulator.line import Faults
+
+KNOWN: Mapping[str, tuple[str, ...]] = {
+    "modbus-rtu": line.FAULT_KINDS,
+    "modbus-rtu-tcp": line.FAULT_KINDS,
+    "modbus-tcp": modbus.TCP_FAULT_KINDS,
+    "dali-sci": dali.FAULT_KINDS,
+}
+"""The faults of each kind of bus that has any here."""
+
+BY_S = {"late": 0.6, "gap": 0.2, "vanished": 5.0}
+"""How long what takes time takes, where nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Odds:
+    """How often one kind of fault happens, of all exchanges, and for how long where that counts."""
+
+    kind: str
+    rate: float
+    by_s: float
+
+
+def parse_odds(text: str, protocol: str) -> tuple[Odds, ...]:
+    """The faults of a text. Raises ValueError that tells everything that is wrong with it."""
+    known, found, wrong = KNOWN.get(protocol, ()), dict[str, Odds](), list[str]()
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        kind, _, given = part.partition("=")
+        rate_text, _, by_text = given.partition(":")
+        if kind not in known:
+            wrong.append(f"{kind!r}: expected a fault of {protocol}: {', '.join(known) or 'there is none'}")
+            continue
+        if kind in found:
+            wrong.append(f"{kind!r}: given twice; give it once")
+        try:
+            rate, by_s = float(rate_text), float(by_text) if by_text else BY_S.get(kind, 0.0)
+        except ValueError:
+            wrong.append(f"{part!r}: expected name=share or name=share:seconds, such as late=0.02:0.6")
+            continue
+        if not 0 < rate <= 1 or not 0 <= by_s <= 3600:
+            wrong.append(f"{part!r}: expected a share above 0 and up to 1, and up to 3600 seconds")
+            continue
+        found[kind] = Odds(kind, rate, by_s)
+    if not wrong and not found:
+        wrong.append("expected at least one fault, such as crc=0.05")
+    if not wrong and sum(odds.rate for odds in found.values()) > 1:
+        wrong.append("expected shares that add up to 1 at the most")
+    if wrong:
+        raise ValueError(f"faults {text!r}: " + "; ".join(wrong))
+    return tuple(found.values())
+
+
+def line_faults(odds: tuple[Odds, ...], seed: int) -> Faults[line.Fault]:
+    """The same, for a simulated RS-485 line."""
+    choice = [line.Fault(cast("line.FaultKind", one.kind), by_s=one.by_s) for one in odds]
+    return Faults(_total(odds), choice, _weights(odds), Random(seed))
+
+
+def tcp_faults(odds: tuple[Odds, ...], seed: int) -> Faults[modbus.TcpFault]:
+    """The same, for a simulated Modbus TCP server."""
+    choice = [modbus.TcpFault(cast("modbus.TcpFaultKind", one.kind), by_s=one.by_s) for one in odds]
+    return Faults(_total(odds), choice, _weights(odds), Random(seed))
+
+
+def dali_faults(odds: tuple[Odds, ...], seed: int) -> Faults[dali.DaliFault]:
+    """The same, for a simulated DALI adapter; a share of its frames, of which a reading takes several."""
+    choice = [dali.DaliFault(cast("dali.Fault", one.kind)) for one in odds]
+    return Faults(_total(odds), choice, _weights(odds), Random(seed))
+
+
+def _total(odds: tuple[Odds, ...]) -> float:
+    return sum(one.rate for one in odds)
+
+
+def _weights(odds: tuple[Odds, ...]) -> list[float] | None:
+    return [one.rate for one in odds] or None
