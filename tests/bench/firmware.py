@@ -37,7 +37,7 @@ from firmware.tool.verbs import configuration  # noqa: E402
 TURNAROUND_MS = 10.0
 CPU_MS = 2.0
 """Processor time of the node for one exchange, 95 of 100."""
-TIMES_ECHO = 1.5
+TIMES_ECHO = 2.0
 """Where the echo itself is late, the node may be as late as this many echoes."""
 FREE_HEAP_BYTES = 8000
 EXCHANGE_PAUSE_S = 0.004
