@@ -60,7 +60,7 @@ def lone_site(name: str, profile: Profile, options: argparse.Namespace) -> Site:
 def _bus(options: argparse.Namespace, profile: Profile) -> Mapping[str, str | int]:
     """The keys of the [[bus]]. What is not said follows from the profile."""
     tcp = bool(options.host) or options.port.isdecimal()
-    spoken = [bus for bus, protocol in SPOKEN_ON.items() if protocol == profile.protocol]
+    spoken = [bus for bus, protocols in SPOKEN_ON.items() if profile.protocol in protocols]
     usual = "modbus-tcp" if tcp and "modbus-tcp" in spoken else FIRST.get(profile.protocol, spoken[0] if spoken else "")
     bus: dict[str, str | int] = {"name": "bus", "protocol": options.protocol or usual}
     if options.adapter:

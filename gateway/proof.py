@@ -15,7 +15,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -30,7 +30,7 @@ from gateway.lone import add_bus_options, lone_site, profile_given
 from gateway.plan import plan_visits
 from gateway.poll import reason, run
 from gateway.profile import AnyPoint, Profile, RecordedPoint, bytes_of, decoder_of, json_schema
-from gateway.site import Device, Radio, Site
+from gateway.site import Device, Site
 from gateway.unit import UNITS
 
 FINE, FIELD_PROBLEM, USAGE = 0, 1, 2
@@ -164,22 +164,26 @@ async def _live(site: Site, options: argparse.Namespace) -> tuple[list[Row], lis
     """What a device says, printed as it comes, and remarks on how several points are read together."""
     (device,), (bus,) = site.devices.values(), site.buses.values()
     protocol = PROTOCOLS[bus.protocol]
-    way, codec, rows = protocol.open(bus), protocol.codec(), list[Row]()
+    way, rows = protocol.open(bus), list[Row]()
+    codec = protocol.codec
+    heard = codec[device.profile.protocol](device) if isinstance(codec, Mapping) else None
+    asking = None if isinstance(codec, Mapping) else codec()
     if not options.json:
         print(say(f"Appareil ({bus.protocol}, adresse {device.address})", f"Device ({bus.protocol}, {device.address})"))
     try:
-        if isinstance(bus, Radio):
-            found = heard_rows(device, cast("HeardCodec", codec), cast("Ear", way), options.seconds)
+        if heard is not None:
+            found = heard_rows(device, heard, cast("Ear", way), options.seconds)
         else:
-            found = asked_rows(device, cast("PolledCodec", codec), cast("Link", way))
+            assert asking is not None
+            found = asked_rows(device, asking, cast("Link", way))
         async with aclosing(found):
             async for row in found:
                 rows.append(row)
                 if not options.json:
                     _print_rows([row], _width(device.profile))
-        if isinstance(bus, Radio) or not any(row.verdict in HARMLESS for row in rows):
+        if asking is None or not any(row.verdict in HARMLESS for row in rows):
             return rows, []
-        return rows, await _grouped(device, cast("PolledCodec", codec), cast("Link", way), rows)
+        return rows, await _grouped(device, asking, cast("Link", way), rows)
     finally:
         await way.close()
 

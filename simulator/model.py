@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from pymodbus.constants import ExcCodes
 
+from gateway.codec.ruuvi import FIELDS
 from gateway.codec.value import Format
 from gateway.contradiction import PointLike
 from gateway.profile import (
@@ -21,6 +22,7 @@ from gateway.profile import (
     ModbusPoint,
     ModbusProfile,
     Point,
+    RuuviProfile,
 )
 from simulator.curve import Curve, limits
 from simulator.dali import Gear
@@ -203,4 +205,25 @@ class ModelBeacon:
                 known = of_id.get(index)
                 size = next(iter(of_id.values())).form.size
                 out += bytes((id_,)) + (self.values.said(known, known.form)[0] if known else bytes(size))
+        return bytes(out)
+
+
+class ModelTag:
+    """The manufacturer data of a Ruuvi profile: data format 5, a new measurement each time it is asked for."""
+
+    def __init__(self, profile: RuuviProfile, clock: Clock, seed: int, name: str) -> None:
+        self.values = Values(profile.point, clock, seed, name)
+        self._points = profile.point
+        self._sequence = 0
+
+    def manufacturer_data(self) -> bytes:
+        """Format, then each quantity at its place; what the profile does not know is "not available"."""
+        out = bytearray(b"\x05" + b"\x80\x00" + b"\xff" * 4 + b"\x80\x00" * 3 + b"\xff" * 11)
+        for point in self._points:
+            start = FIELDS[point.quantity].start
+            data, bits = self.values.said(point, point.form)
+            for i, (byte, its) in enumerate(zip(data, bits, strict=True), start):
+                out[i] = out[i] & ~its | byte
+        out[16:18] = struct.pack(">H", self._sequence)
+        self._sequence = (self._sequence + 1) % 0xFFFF
         return bytes(out)

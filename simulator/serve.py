@@ -27,14 +27,14 @@ from typing import Any
 from gateway.errors import SiteError
 from gateway.language import say
 from gateway.lone import add_bus_options, lone_site, profile_given
-from gateway.profile import BthomeProfile, DaliProfile, ModbusProfile
+from gateway.profile import BthomeProfile, DaliProfile, ModbusProfile, RuuviProfile
 from gateway.site import LOOPBACK, Device, Radio, Serial, Site, Tcp, load_site
 from simulator.bluez import Advertisement, SimulatedBluez
 from simulator.dali import Adapter, SimulatedSci
 from simulator.line import Line
 from simulator.modbus import Device as ModbusDevice
 from simulator.modbus import RtuOverTcp, TcpServer
-from simulator.model import Clock, ModelBeacon, ModelGear, ModelRegisters
+from simulator.model import Clock, ModelBeacon, ModelGear, ModelRegisters, ModelTag
 from simulator.odds import KNOWN, Odds, dali_faults, line_faults, parse_odds, tcp_faults
 
 SERVED = ("modbus-rtu", "modbus-tcp", "modbus-rtu-tcp", "dali-sci", "ble")
@@ -207,12 +207,20 @@ async def _radio(
         for device in devices
         if isinstance(device.profile, BthomeProfile)
     }
+    tags = {
+        str(device.address): ModelTag(device.profile, clock, seed, device.name)
+        for device in devices
+        if isinstance(device.profile, RuuviProfile)
+    }
     said: Counter[str] = Counter()
 
     async def advertise() -> None:
         while True:
             for address, beacon in beacons.items():
                 said["advertisements"] += radio.advertise(Advertisement(address, {"fcd2": beacon.service_data()}))
+            for address, tag in tags.items():
+                heard = Advertisement(address, manufacturer_data={0x0499: tag.manufacturer_data()})
+                said["advertisements"] += radio.advertise(heard)
             await asyncio.sleep(ADVERTISE_S)
 
     task = asyncio.create_task(advertise(), name="beacons")

@@ -63,10 +63,7 @@ def run(
     cpu_s = found["cpu_s_per_1000_values"]
     found["peers"] = others
     found["ratios"] = {name: round(cpu_s / its["cpu_s_per_1000_values"], 3) for name, its in others.items() if its}
-    found["load_average"] = round(os.getloadavg()[0], 2)
-    found["note"] = (
-        "devices and platform simulated on this machine; ratios hold within one run only; a load above 1 or 2 spoils times"
-    )
+    found["note"] = "devices and platform simulated on this machine; ratios hold within one run only"
     return found
 
 
@@ -276,8 +273,8 @@ def _site(folder: Path, field: Field, registers: int, period_s: float, hole: int
     """A site of so many devices, each with a connection of its own."""
     (folder / "device_profiles" / "bench").mkdir(parents=True, exist_ok=True)
     profile = [
-        'maker = "Guet"\nmodel = "bench"\nkind = "energy_meter"\nprotocol = "modbus"',
-        'source = "simulated, tests/bench/_field.py"\nevidence = "source"\nevery = "1s"\n[modbus]',
+        'maker = "Guet"\nmodel = "bench"\nkind = "energy_meter"\nprotocol = "modbus"\nsource = "tests/bench/tcp.py"',
+        'evidence = "source"\nevery = "1s"\n[modbus]',
         f"max_hole = {hole}",
     ]
     for name, at, kind in _layout(registers):

@@ -268,12 +268,22 @@ async def test_a_beacon_is_heard_point_by_point(tmp_path: Path, monkeypatch: pyt
 
         task = asyncio.create_task(advertise())
         ear = protocol.open(site.buses["bus"])
-        rows = [row async for row in heard_rows(site.devices["appareil"], protocol.codec(), ear, 10)]  # type: ignore[arg-type]
+        rows = [
+            row
+            async for row in heard_rows(
+                site.devices["appareil"], protocol.codec["bthome"](site.devices["appareil"]), ear, 10
+            )
+        ]  # type: ignore[arg-type,index]
         await ear.close()
         assert {row.point: row.verdict for row in rows} == dict.fromkeys(site.devices["appareil"].points, "good")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         ear = protocol.open(site.buses["bus"])
-        rows = [row async for row in heard_rows(site.devices["appareil"], protocol.codec(), ear, 0.3)]  # type: ignore[arg-type]
+        rows = [
+            row
+            async for row in heard_rows(
+                site.devices["appareil"], protocol.codec["bthome"](site.devices["appareil"]), ear, 0.3
+            )
+        ]  # type: ignore[arg-type,index]
         await ear.close()
         assert {row.verdict for row in rows} == {"silent"}

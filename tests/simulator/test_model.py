@@ -13,14 +13,24 @@ from gateway.codec import Broadcast
 from gateway.codec.bthome import Bthome
 from gateway.codec.dali import Sci
 from gateway.codec.modbus import Rtu
+from gateway.codec.ruuvi import Ruuvi
 from gateway.plan import decode_block, plan_visits
-from gateway.profile import BthomeProfile, DaliPoint, DaliProfile, ModbusProfile, Profile, load_profile, parse_profile
+from gateway.profile import (
+    BthomeProfile,
+    DaliPoint,
+    DaliProfile,
+    ModbusProfile,
+    Profile,
+    RuuviProfile,
+    load_profile,
+    parse_profile,
+)
 from gateway.reading import Flaw
 from gateway.site import Device as SiteDevice
 from simulator.curve import Curve, limits
 from simulator.dali import Adapter
 from simulator.modbus import Device, Refusal
-from simulator.model import ModelBeacon, ModelGear, ModelRegisters
+from simulator.model import ModelBeacon, ModelGear, ModelRegisters, ModelTag
 from simulator.town import _run
 
 FOLDER = Path(__file__).resolve().parents[2] / "device_profiles"
@@ -64,7 +74,7 @@ def play(
     device = SiteDevice("d", name, profile, "b", 1, "", 60.0, {point.name: point for point in profile.point})
     values: dict[str, float | None] = {}
     flaws: dict[str, Flaw] = {}
-    model: ModelRegisters | ModelGear | ModelBeacon
+    model: ModelRegisters | ModelGear | ModelBeacon | ModelTag
     start_s = clock.now_s
     match profile:
         case ModbusProfile():
@@ -75,10 +85,18 @@ def play(
             adapter = Adapter([model])
         case BthomeProfile():
             model = ModelBeacon(profile, clock, 7, name)
+        case RuuviProfile():
+            model = ModelTag(profile, clock, 7, name)
         case _:
             raise AssertionError(profile.protocol)
     for hour in HOURS:
         clock.now_s = start_s + 3600 * hour
+        if isinstance(model, ModelTag):
+            said = Ruuvi().values(Broadcast("A4:C1:38:00:00:01", {"mfr:0499": model.manufacturer_data()}))
+            assert said is not None
+            for point in profile.point:
+                values[point.name] = point.form.decoder()(said[point.place])  # type: ignore[union-attr]
+            continue
         if isinstance(model, ModelBeacon):
             said = Bthome().values(Broadcast("A4:C1:38:00:00:01", {"fcd2": model.service_data()}))
             assert said is not None
