@@ -82,8 +82,8 @@ class _Whole:
             take(column, column.decode(data[column.start : column.stop]), values, flaws)
 
 
-ABSENT_EVERY_S = 86_400.0
-"""How often a place that a device said it does not have is asked for again: it may get another firmware."""
+ABSENT_EVERY_S = 3600.0
+"""How often a place that a device said it does not have is asked for again: it may have been starting up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,9 @@ def plan_visits(
             visits.append(Visit(device, period_s, tuple(plan_blocks(device, points, codec, known))))
         if absent:
             alone = [block for point in absent for block in plan_blocks(device, [point], codec)]
-            visits.append(Visit(device, max(ABSENT_EVERY_S, device.every_s), tuple(alone), absent=True))
+            # Of a device that refuses everything nothing is known, so it is asked as if nothing were.
+            period_s = max(ABSENT_EVERY_S, device.every_s) if by_period else device.every_s
+            visits.append(Visit(device, period_s, tuple(alone), absent=True))
     return visits
 
 

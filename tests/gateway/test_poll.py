@@ -22,7 +22,7 @@ from gateway.codec.ruuvi import Ruuvi
 from gateway.errors import ActionError, LinkError, NoAnswer, Refused
 from gateway.link import Traffic
 from gateway.link.tcp import TcpLink
-from gateway.plan import Refusals, plan_ears
+from gateway.plan import ABSENT_EVERY_S, Refusals, plan_ears
 from gateway.poll import SPLITS_A_VISIT, WRITES_IN_A_ROW, Health, HeardBus, PolledBus, reason
 from gateway.profile import Profile, load_profile, parse_profile
 from gateway.reading import Quality, Snapshot
@@ -350,18 +350,28 @@ async def test_registers_that_are_not_there_are_found_and_the_rest_is_merged_aro
     assert per_visit == runs, "as few requests as the device takes"
 
 
-async def test_what_is_not_there_says_so_and_is_asked_for_once_a_day() -> None:
+async def test_what_is_not_there_says_so_and_is_asked_for_once_an_hour() -> None:
     device, told = site_device(1, 60.0, many(8)), dict[str, Refusals]()
     registers = Table({"holding": {at: at for at in range(8) if at != 5}})
     async with polled([device], {1: registers}, learnt=told.__setitem__) as played:
-        await asyncio.sleep(3600)
+        await asyncio.sleep(ABSENT_EVERY_S)
         refused = [s for s in played.snapshots if "p005" in s.values and s.values["p005"] is None]
         assert 1 <= len(refused) <= 4, "while it was looked for"
         assert "illegal data address" in refused[-1].flaws["p005"].reason
         registers.cells["holding"][5] = 55  # a new firmware
-        await asyncio.sleep(2 * 86_400)
+        await asyncio.sleep(2 * ABSENT_EVERY_S)
     assert told["d1"] == Refusals()
     assert played.snapshots[-1].values["p005"] == 55.0
+
+
+async def test_a_device_that_refuses_everything_is_asked_on_and_read_once_it_gives_something() -> None:
+    registers = Table({"holding": {}})
+    async with polled([site_device(1)], {1: registers}) as played:
+        await asyncio.sleep(600)
+        assert set(played.snapshots[-1].values.values()) == {None}
+        registers.cells["holding"] = {0: 5, 1: 0, 2: 0, 3: 6, 100: 7, 200: 8}  # it has started up
+        await asyncio.sleep(30)
+    assert played.snapshots[-1].values == {"a": 5.0, "b": 6.0, "c": 7.0, "d": 8.0}
 
 
 async def test_what_was_refused_is_remembered_over_a_restart() -> None:
