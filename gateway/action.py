@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from gateway.alert import iso
 from gateway.clock import Clock
 from gateway.errors import ActionError, BusError
-from gateway.profile import AnyPoint, HeardPoint, RecordedPoint
+from gateway.profile import AnyPoint, WritablePoint
 from gateway.reading import split_point
 from gateway.site import Device, Site
 
@@ -121,7 +121,7 @@ class Gate:
         except (ValueError, KeyError):
             raise ActionError(f"{action.point}: there is no such point in this site; nothing was written") from None
         writer = self._writers.get(device.bus)
-        if point.write is None or writer is None or isinstance(point, HeardPoint | RecordedPoint):
+        if point.write is None or writer is None or not isinstance(point, WritablePoint):
             raise ActionError(
                 f"{action.point}: its profile {device.profile_name!r} allows no write; nothing was written"
             )

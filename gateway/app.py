@@ -22,6 +22,8 @@ from gateway.clock import Clock
 from gateway.codec import HeardCodec, PolledCodec, bthome, ruuvi
 from gateway.codec.bthome import Bthome
 from gateway.codec.dali import Sci
+from gateway.codec.mbus import LINE as MBUS_LINE
+from gateway.codec.mbus import Mbus
 from gateway.codec.modbus import Rtu, Tcp
 from gateway.codec.ruuvi import Ruuvi
 from gateway.errors import ActionError, ModelError, SiteError, StoreError, collecting
@@ -74,6 +76,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "modbus-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port), Tcp),
     "modbus-rtu-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port, numbered=False), Rtu),
     "dali-sci": Protocol(lambda bus: SerialLink(bus.port, bus.line or "38400 8N1", frames=False), Sci),
+    "mbus": Protocol(lambda bus: SerialLink(bus.port, bus.line or MBUS_LINE), Mbus),
     "ble": Protocol(
         lambda bus: BleEar(bus.adapter, (bthome.PART, ruuvi.PART)),
         {"bthome": lambda device: Bthome(device.key), "ruuvi": lambda device: Ruuvi()},

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gateway.codec import mbus
 from gateway.codec.dali import QUERY_AREA
 from gateway.line import parse_line
 from gateway.plan import Block, Visit
+from gateway.profile import PolledProfile
 from gateway.site import Radio, Serial, Tcp
 
 MOST = 0.80
@@ -21,6 +23,8 @@ AIM = 0.70
 
 TURNAROUND_S = 0.005
 TCP_EXCHANGE_S = 0.005
+MBUS_TURNAROUND_S = 0.19
+"""A meter may take 330 bit times and 50 ms to answer, at 2,400 baud (EN 13757-2, 5.7)."""
 DALI_EXCHANGE_S = 0.035
 """A forward frame of 16 bits and its answer at 1200 baud with their settling times (IEC 62386-101, 8), and the adapter."""
 DALI_BANK_EXCHANGES = 9
@@ -87,7 +91,7 @@ def budget(bus: Serial | Tcp | Radio, visits: Sequence[Visit]) -> Budget:
 def _busy_s(bus: Serial | Tcp | Radio, visit: Visit, block: Block) -> float:
     """How long one block keeps its bus from others."""
     profile = visit.device.profile
-    interval_s = profile.limits().interval_s if profile.protocol in ("modbus", "dali") else 0.0
+    interval_s = profile.limits().interval_s if isinstance(profile, PolledProfile) else 0.0
     match bus.protocol:
         case "modbus-rtu":
             line = parse_line(bus.line)
@@ -95,6 +99,11 @@ def _busy_s(bus: Serial | Tcp | Radio, visit: Visit, block: Block) -> float:
             bits = block.span.area in (1, 2)
             data = (block.span.count + 7) // 8 if bits else 2 * block.span.count
             taken_s = line.wire_s(8 + 5 + data) + TURNAROUND_S + 2 * line.silence_s
+        case "mbus":
+            # Reset and E5, then for each telegram a request and the longest that an answer can be.
+            line = parse_line(bus.line or mbus.LINE)
+            asked_s = line.wire_s(6) + block.span.count * line.wire_s(5 + mbus.MAX_FRAME)
+            taken_s = asked_s + (1 + block.span.count) * (MBUS_TURNAROUND_S + 2 * line.silence_s)
         case "dali-sci":
             exchanges = 1 if block.span.area == QUERY_AREA else block.span.count + DALI_BANK_EXCHANGES
             taken_s = exchanges * DALI_EXCHANGE_S

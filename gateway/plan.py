@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from gateway.codec import HeardCodec, Place, PolledCodec, Span
 from gateway.codec.value import Decoder
-from gateway.profile import AnyPoint, DaliPoint, HeardPoint, ModbusPoint, bytes_of, decoder_of
+from gateway.profile import AnyPoint, HeardPoint, MbusPoint, PolledPoint, PolledProfile, bytes_of, decoder_of
 from gateway.reading import Flaw, Quality
 from gateway.site import Device
 from gateway.unit import UNITS
@@ -25,7 +25,8 @@ Decode = Callable[[bytes], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One point within a span: where its bytes begin, how many there are, what number they make."""
+    """One point within a span: where its bytes begin, how many there are, what number they make; doubt: why the device
+    itself doubts that number, or has none, where it can say so (empty: it does not)."""
 
     point: str
     start: int
@@ -33,6 +34,7 @@ class Column:
     decode: Decode
     range: tuple[float, float] | None
     unit: str
+    doubt: Callable[[bytes], str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,13 @@ class _Whole:
             else:
                 take(column, value, values, flaws)
         for column in self._rest:
-            take(column, column.decode(data[column.start : column.stop]), values, flaws)
+            raw = data[column.start : column.stop]
+            take(column, column.decode(raw), values, flaws)
+            if column.doubt is not None and (why := column.doubt(raw)):
+                if flaws.get(column.point) is NO_VALUE:
+                    flaws[column.point] = Flaw(Quality.BAD, why)
+                else:
+                    flaws.setdefault(column.point, Flaw(Quality.UNCERTAIN, why))
 
 
 ABSENT_EVERY_S = 3600.0
@@ -169,11 +177,11 @@ def plan_blocks(
     device: Device, points: Sequence[AnyPoint], codec: PolledCodec, known: Refusals = NOTHING_REFUSED
 ) -> list[Block]:
     """The requests that read these points, none over what the device is known to refuse."""
-    placed = {point.name: point for point in points if isinstance(point, ModbusPoint | DaliPoint)}
+    placed = {point.name: point for point in points if isinstance(point, PolledPoint)}
     absent = {
         point.name: point
         for point in device.points.values()
-        if point.name in known.absent and isinstance(point, ModbusPoint | DaliPoint)
+        if point.name in known.absent and isinstance(point, PolledPoint)
     }
     blocks = _merged(device, [*placed.values(), *absent.values()], codec)
     if not absent and not known.cuts:
@@ -200,20 +208,24 @@ def _parts(block: Block, known: Refusals) -> list[list[str]]:
     return [part for part in parts if part]
 
 
-def _merged(device: Device, points: Sequence[ModbusPoint | DaliPoint], codec: PolledCodec) -> list[Block]:
+def _merged(device: Device, points: Sequence[PolledPoint], codec: PolledCodec) -> list[Block]:
     placed = [(point, point.place, bytes_of(point)) for point in points]
     profile = device.profile
-    assert profile.protocol in ("modbus", "dali"), "only polled protocols are planned"
+    assert isinstance(profile, PolledProfile), "only polled protocols are planned"
     spans = codec.spans([(place, size) for _, place, size in placed], profile.limits())
     blocks = []
     for span in spans:
         columns = [
-            Column(point.name, start, start + size, decoder_of(point), point.range, point.unit)
+            Column(point.name, start, start + size, decoder_of(point), point.range, point.unit, _doubt_of(point))
             for point, place, size in placed
             if (start := span.offsets.get(place)) is not None
         ]
         blocks.append(Block(span, tuple(columns)))
     return blocks
+
+
+def _doubt_of(point: PolledPoint) -> Callable[[bytes], str] | None:
+    return point.place.doubt if isinstance(point, MbusPoint) else None
 
 
 def decode_block(block: Block, data: bytes, values: dict[str, float | None], flaws: dict[str, Flaw]) -> None:

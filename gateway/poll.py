@@ -26,7 +26,7 @@ from gateway.codec import Broadcast, Limits, Place, PolledCodec, Procedure
 from gateway.errors import ActionError, BusError, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused
 from gateway.link import Ear, Link
 from gateway.plan import NOTHING_REFUSED, Refusals, Speaker, Visit, decode_block, plan_blocks, plan_visits, take
-from gateway.profile import OBSERVED_ONLY, AnyPoint, HeardPoint, RecordedPoint, bytes_of
+from gateway.profile import OBSERVED_ONLY, AnyPoint, PolledPoint, PolledProfile, WritablePoint, bytes_of
 from gateway.reading import Flaw, Quality, Snapshot
 from gateway.schedule import Schedule, Turn
 from gateway.site import Device
@@ -316,7 +316,7 @@ class PolledBus:
     async def write(self, device: Device, point: AnyPoint, value: float) -> None:
         """Writes one point. The caller has checked that it may. Raises BusError, ValueError when it cannot be put in the
         device's bytes, ActionError for what is only ever observed."""
-        assert not isinstance(point, RecordedPoint | HeardPoint)
+        assert isinstance(point, WritablePoint)
         if device.profile.kind in OBSERVED_ONLY:
             raise ActionError(f"{device.name}: a {device.profile.kind} is observed and never written to")
         limits, health, loop = _limits(device), self.health[device.name], asyncio.get_running_loop()
@@ -342,7 +342,7 @@ class PolledBus:
 
     async def read_point(self, device: Device, point: AnyPoint) -> float | None:
         """One point, now, past the plan and before it: to see what came of a write. Raises BusError."""
-        assert not isinstance(point, RecordedPoint | HeardPoint)
+        assert isinstance(point, PolledPoint)
         limits = _limits(device)
         size = bytes_of(point)
         (span,) = self.codec.spans([(point.place, size)], limits)
@@ -488,5 +488,5 @@ def reason(error: BusError) -> str:
 
 def _limits(device: Device) -> Limits:
     profile = device.profile
-    assert profile.protocol in ("modbus", "dali"), "only polled protocols have limits"
+    assert isinstance(profile, PolledProfile), "only polled protocols have limits"
     return profile.limits()

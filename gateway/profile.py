@@ -19,6 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from gateway.codec import Limits
 from gateway.codec.bthome import OBJECTS, BthomePlace
 from gateway.codec.dali import DaliPlace
+from gateway.codec.mbus import MAX_READOUT, MAX_TELEGRAMS, MbusPlace
+from gateway.codec.mbus_record import UNIT_OF
 from gateway.codec.modbus import ModbusPlace
 from gateway.codec.ruuvi import FIELDS, RuuviPlace
 from gateway.codec.value import Format
@@ -30,7 +32,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
 FILE_NAME = r"[a-z0-9_]{1,40}/[a-z0-9_]{1,80}"
-PROTOCOLS = ("modbus", "dali", "bthome", "ruuvi")
+PROTOCOLS = ("modbus", "dali", "mbus", "bthome", "ruuvi")
 OBSERVED_ONLY = ("lift", "lift_door", "lift_drive")
 """Kinds of device that nothing may ever be written to."""
 
@@ -212,6 +214,34 @@ class RuuviPoint(Point, RuuviPlace):
         return Claim(self.quantity, 0)
 
 
+class MbusPoint(Point, MbusPlace):
+    """A point of an M-Bus meter, by what its telegram says of the number; the quantity fixes the unit. mask: the bits that
+    count, before the shift that brings the lowest of them to bit 0."""
+
+    mask: int | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _unit_of_quantity(self) -> Self:
+        if self.unit != (given := UNIT_OF[self.quantity]):
+            raise ValueError(f"unit: {self.quantity} is in {given!r}, got {self.unit!r}")
+        return self
+
+    @property
+    def place(self) -> MbusPlace:
+        return MbusPlace.model_validate({name: getattr(self, name) for name in MbusPlace.model_fields})
+
+    def decoder(self) -> Callable[[bytes], float | None]:
+        """From the telegrams of a meter to the value. Raises GarbledAnswer for bytes that are none."""
+        place, mask = self.place, self.mask
+        shift = (mask & -mask).bit_length() - 1 if mask else 0
+
+        def decode(telegrams: bytes) -> float | None:
+            value = place.value(telegrams)
+            return value if value is None or mask is None else float((int(value) & mask) >> shift)
+
+        return decode
+
+
 class RecordedPoint(Point):
     """A point whose readings come from a file (`guet replay`)."""
 
@@ -325,6 +355,27 @@ class DaliProfile(_Profile):
         return Limits(max_read=255, max_hole=6, patience_s=0.2)
 
 
+class MbusDefaults(Closed):
+    """How meters of this model are met on a line. telegrams: how many of them a readout takes, at most; what a meter has
+    beyond is left there."""
+
+    line: str = ""
+    telegrams: int = Field(default=1, ge=1, le=MAX_TELEGRAMS)
+    patience_ms: float = Field(default=500, gt=0, le=10_000)
+    interval_ms: float = Field(default=0, ge=0, le=10_000)
+
+
+class MbusProfile(_Profile):
+    """A water or heat meter that speaks M-Bus."""
+
+    protocol: Literal["mbus"]
+    mbus: MbusDefaults = MbusDefaults()
+    point: tuple[MbusPoint, ...] = Field(min_length=1)
+
+    def limits(self) -> Limits:
+        return Limits(self.mbus.telegrams, 0, self.mbus.patience_ms / 1000, self.mbus.interval_ms / 1000)
+
+
 class BthomeProfile(_Profile):
     """A device that advertises BTHome v2."""
 
@@ -365,10 +416,14 @@ def recorded_profile(units: Mapping[str, str]) -> RecordedProfile:
     )
 
 
-FileProfile = ModbusProfile | DaliProfile | BthomeProfile | RuuviProfile
+PolledProfile = ModbusProfile | DaliProfile | MbusProfile
+FileProfile = PolledProfile | BthomeProfile | RuuviProfile
 Profile = FileProfile | RecordedProfile
+WritablePoint = ModbusPoint | DaliPoint
+PolledPoint = WritablePoint | MbusPoint
 HeardPoint = BthomePoint | RuuviPoint
-AnyPoint = ModbusPoint | DaliPoint | HeardPoint | RecordedPoint
+FilePoint = PolledPoint | HeardPoint
+AnyPoint = FilePoint | RecordedPoint
 _ADAPTER: TypeAdapter[FileProfile] = TypeAdapter(Annotated[FileProfile, Field(discriminator="protocol")])
 
 
@@ -505,6 +560,13 @@ def key_of(loc: tuple[int | str, ...]) -> list[int | str]:
 def _contradictions(profile: Profile, whole: bool) -> Iterator[str]:
     """Faults that no single key shows. whole: False where faulty points and examples were left out."""
     yield from in_points(profile.point)
+    said: dict[object, str] = {}
+    for point in profile.point:
+        if (
+            isinstance(point, MbusPoint)
+            and (one := said.setdefault((point.place, point.mask), point.name)) != point.name
+        ):
+            yield f"points {one!r} and {point.name!r} are the same place of the device; keep one"
     points = {}
     for point in profile.point:
         if point.form is not None and not usable(point.form):
@@ -514,7 +576,8 @@ def _contradictions(profile: Profile, whole: bool) -> Iterator[str]:
         if point.write_only and point.write is None:
             yield f"point {point.name!r}.write_only: a point that can be neither read nor written; give write"
         if not isinstance(point, RecordedPoint):
-            points[point.name] = (point, bytes_of(point), decoder_of(point))
+            size = None if isinstance(point, MbusPoint) else bytes_of(point)
+            points[point.name] = (point, size, decoder_of(point))
     known = {point.name for point in profile.point}
     examples = [e for e in profile.example if e.point in points or (whole and e.point not in known)]
     yield from in_examples(examples, points)
@@ -540,6 +603,8 @@ def _unwritable(profile: Profile, point: AnyPoint) -> str:
     """Why nothing can be written to the point, whatever its limits say."""
     if profile.kind in OBSERVED_ONLY:
         return f"a {profile.kind} is observed and never written to; remove it"
+    if isinstance(point, MbusPoint):
+        return "a meter is read and never written to; remove it"
     if isinstance(point, HeardPoint | RecordedPoint):
         return "a device that only speaks cannot be written to; remove it"
     if isinstance(point, ModbusPoint) and point.area in ("input", "discrete"):
@@ -555,13 +620,16 @@ def _unwritable(profile: Profile, point: AnyPoint) -> str:
     return ""
 
 
-def bytes_of(point: ModbusPoint | DaliPoint | HeardPoint) -> int:
-    """How many bytes the point takes at its place, a separate exponent in front of the value included."""
+def bytes_of(point: FilePoint) -> int:
+    """How many bytes the point takes at its place, a separate exponent in front of the value included; of a meter, whose
+    points all are in what it says as a whole, the most that it may say."""
+    if isinstance(point, MbusPoint):
+        return MAX_READOUT
     return point.place.format().size if isinstance(point, HeardPoint) else point.size + (point.exponent_at or 0)
 
 
-def decoder_of(point: ModbusPoint | DaliPoint | HeardPoint) -> Callable[[bytes], float | None]:
-    """From the bytes at the point's place to its value."""
+def decoder_of(point: FilePoint) -> Callable[[bytes], float | None]:
+    """From the bytes at the point's place to its value. Raises GarbledAnswer for bytes that no such device sends."""
     return point.place.format().decoder() if isinstance(point, HeardPoint) else point.decoder()
 
 

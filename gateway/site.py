@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator
 
+from gateway.codec.mbus import HIGHEST_PRIMARY
 from gateway.errors import ProfileError, SiteError
 from gateway.profile import NAME as POINT_NAME
 from gateway.profile import (
@@ -52,6 +53,7 @@ SPOKEN_ON = {
     "modbus-tcp": ("modbus",),
     "modbus-rtu-tcp": ("modbus",),
     "dali-sci": ("dali",),
+    "mbus": ("mbus",),
     "ble": ("bthome", "ruuvi"),
 }
 """Which profiles' protocols are spoken on which kind of bus."""
@@ -125,7 +127,7 @@ class Serial(Closed):
     """A serial port. Name it by path (/dev/serial/by-path/...), which does not move when something is plugged in."""
 
     name: str = Field(pattern=NAME)
-    protocol: Literal["modbus-rtu", "dali-sci"]
+    protocol: Literal["modbus-rtu", "dali-sci", "mbus"]
     port: str = Field(min_length=1)
     line: str = Field(default="", pattern=rf"^$|{LINE}")
 
@@ -437,6 +439,13 @@ def _misplaced(entry: DeviceEntry, profile: Profile, buses: Mapping[str, Serial 
             pass
         case "dali", other:
             yield f"address: expected a short address from 0 to 63, got {other!r}"
+        case "mbus", int(primary) if 0 <= primary <= HIGHEST_PRIMARY:
+            pass
+        case "mbus", str(number) if re.fullmatch(r"\d{8}", number) and int(number) > HIGHEST_PRIMARY:
+            pass
+        case "mbus", other:
+            wanted = "a primary address from 0 to 250, or the eight digits on the type plate in quotes ('12345678')"
+            yield f"address: expected {wanted}, got {other!r}"
         case "bthome" | "ruuvi", str(mac) if re.fullmatch(MAC, mac):
             pass
         case "bthome" | "ruuvi", other:

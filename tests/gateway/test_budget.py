@@ -51,6 +51,14 @@ def test_a_keller_sensor_costs_what_its_frame_takes_on_the_wire() -> None:
     assert found.use == pytest.approx(found.cycle_s / 60)
 
 
+def test_a_meter_costs_a_reset_and_the_longest_telegram_that_there_can_be() -> None:
+    meter = '[[device]]\nname = "m"\nprofile = "water/itron_cyble"\nbus = "rs485-1"\naddress = 5\nevery = "1h"\n'
+    bus = HEAD.replace("modbus-rtu", "mbus").replace('line = "9600 8N1"', "")
+    (found,) = budgets(_parsed(bus + meter))
+    # 6 + 5 + 261 characters of 11 bits at 2,400 baud; twice 330 bit times and 50 ms; four silences of 3.5 characters.
+    assert found.cycle_s == pytest.approx((272 + 4 * 3.5) * 11 / 2400 + 2 * 0.19)
+
+
 def test_a_plan_above_eighty_percent_is_refused_with_a_proposal_that_fits(tmp_path: Path) -> None:
     path = tmp_path / "site.toml"
     path.write_text(_site(30, "1s"))

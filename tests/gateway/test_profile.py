@@ -97,7 +97,7 @@ def test_a_sound_profile() -> None:
         (text_of(example=EXAMPLE.replace("00 7B", "")), "example[0].raw", "expected the 2 bytes of 'flow', got 0"),
         (text_of(example=EXAMPLE.replace("00 7B", "zz")), "example[0].raw", "hexadecimal"),
         (text_of(example=EXAMPLE.replace('"flow"', '"flaw"')), "example[0].point", "'flaw' is no point"),
-        (text_of().replace('"modbus"', '"modbux"'), "protocol", "'modbus', 'dali', 'bthome', 'ruuvi', got 'modbux'"),
+        (text_of().replace('"modbus"', '"modbux"'), "protocol", "'modbus', 'dali', 'mbus', 'bthome', 'ruuvi', got 'modbux'"),
         (text_of().replace('protocol = "modbus"\n', ""), "protocol", "missing"),
         ("a = [", "(file)", "not TOML"),
     ],

@@ -228,6 +228,31 @@ def test_one_fault_is_told_once_with_its_key(text: str, begins: str) -> None:
         assert len(faults) == 1
 
 
+METER = """
+[[bus]]
+name = "compteurs"
+protocol = "mbus"
+port = "/dev/ttyUSB2"
+[[device]]
+name = "mairie"
+profile = "water/itron_cyble"
+bus = "compteurs"
+address = {address}
+"""
+
+
+@pytest.mark.parametrize("address", ["0", "250", '"00000251"', '"12345678"'])
+def test_a_meter_has_a_primary_address_or_the_digits_of_its_plate(address: str) -> None:
+    site = parse_site(WHOLE + METER.format(address=address), "site.toml", Path(), profile_of)
+    assert site.devices["mairie"].address == (address.strip('"') if '"' in address else int(address))
+
+
+@pytest.mark.parametrize("address", ["251", "-1", "12345678", '"1234567"', '"00000250"', '"1234567A"', '"5"'])
+def test_a_meter_s_address_that_could_mean_two_things_is_refused(address: str) -> None:
+    (fault,) = faults_of(WHOLE + METER.format(address=address))
+    assert "expected a primary address from 0 to 250, or the eight digits on the type plate in quotes" in fault
+
+
 @pytest.mark.parametrize(
     ("upstream", "said"),
     [

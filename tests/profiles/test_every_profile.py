@@ -17,6 +17,7 @@ from gateway.app import PROTOCOLS
 from gateway.clock import SystemClock
 from gateway.codec import PolledCodec
 from gateway.codec.dali import Sci
+from gateway.codec.mbus import Mbus
 from gateway.codec.modbus import Rtu, Tcp
 from gateway.contradiction import unbounded
 from gateway.errors import ActionError, LinkError
@@ -27,6 +28,7 @@ from gateway.profile import (
     OBSERVED_ONLY,
     BthomeProfile,
     DaliProfile,
+    MbusProfile,
     ModbusProfile,
     Profile,
     RuuviProfile,
@@ -78,6 +80,8 @@ pump/vacon_10 pump/water_rig ventilation/komfovent_ping2 ventilation/systemair_s
 waste/dfrobot_sen0492 waste/shelly_blu_distance water/apg_mnu water/dinel_ulm53l water/keller_x_line
 water/krohne_ifc300 water/longrun_lrf3000s water/siemens_mag6000 water/vega_vegapuls_c21 water/xylem_magflux
 weather/ecowitt_ws90 weather/ruuvitag weather/tsingsense_road weather/vaisala_hmdw110 weather/vaisala_wxt530
+heating/engelmann_sensostar_2 heating/itron_cf_55 heating/kamstrup_multical_601 heating/sensus_pollucom_e
+water/elster_falcon water/engelmann_waterstar water/gwf_mtkcoder water/itron_cyble water/kamstrup_flowiq_2101
 """
 """Every profile there is. A new one is written here too, so that none is ever left out of the sweep unnoticed."""
 
@@ -111,7 +115,7 @@ def test_the_sweep_sweeps_all_that_is_there() -> None:
     assert set(NAMES) == set(SWEPT.split())
     assert {name.split("/")[0] for name in NAMES} == set(kinds(FOLDER))
     assert all(name.count("/") == 1 for name in NAMES), "a profile lies in one folder, its kind"
-    assert {ModbusProfile, DaliProfile, BthomeProfile, RuuviProfile} == {
+    assert {ModbusProfile, DaliProfile, MbusProfile, BthomeProfile, RuuviProfile} == {
         type(load_profile(FOLDER, name)) for name in NAMES
     }
 
@@ -210,8 +214,8 @@ def test_a_plan_reads_every_point_once_within_what_the_device_takes(name: str, p
         (speaker,) = plan_ears([device], HEARD).values()
         assert {column.point for column in speaker.columns.values()} == set(device.points)
         return
-    codecs: list[PolledCodec] = [Rtu(), Tcp()] if isinstance(profile, ModbusProfile) else [Sci()]
-    for codec in codecs:
+    codecs: dict[str, list[PolledCodec]] = {"modbus": [Rtu(), Tcp()], "dali": [Sci()], "mbus": [Mbus()]}
+    for codec in codecs[profile.protocol]:
         visits = plan_visits([device], codec)
         assert sorted(point for visit in visits for point in visit.points) == sorted(device.points)
         for visit in visits:

@@ -35,6 +35,8 @@ from simulator.town import _run
 
 FOLDER = Path(__file__).resolve().parents[2] / "device_profiles"
 NAMES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.toml"))
+METERS = {name for name in NAMES if load_profile(FOLDER, name).protocol == "mbus"}
+"""Not served by their profile: a telegram has what physics gives it (simulator/mbus.py)."""
 HOURS = (0.0, 1.3, 25.0, 24.0 * 400)
 
 
@@ -47,7 +49,7 @@ class Hour:
         return self.now_s
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - METERS))
 def test_the_gateway_reads_what_the_device_means(name: str) -> None:
     profile, clock = load_profile(FOLDER, name), Hour()
     values, flaws, meant = play(name, profile, clock)
