@@ -273,7 +273,8 @@ def _site(folder: Path, field: Field, registers: int, period_s: float, hole: int
     """A site of so many devices, each with a connection of its own."""
     (folder / "device_profiles" / "bench").mkdir(parents=True, exist_ok=True)
     profile = [
-        'maker = "Guet"\nmodel = "bench"\nkind = "energy_meter"\nprotocol = "modbus"\nsource = "tests/bench/tcp.py"',
+        'maker = "Guet"\nmodel = "bench"\nkind = "energy_meter"\nprotocol = "modbus"',
+        'source = "made up for the bench, tests/bench/tcp.py"',
         'evidence = "source"\nevery = "1s"\n[modbus]',
         f"max_hole = {hole}",
     ]
