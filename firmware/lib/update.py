@@ -84,6 +84,7 @@ class Update:
     def work(self, command: int, length: int):
         """Generator: goes on with what a frame left to do, then carries out the command; yields between steps that are
         short even on a small board. length: bytes of the manifest, for COMMAND_BEGIN. RESTART is the caller's."""
+        gc.collect()  # a command needs more room in one piece than anything else here does
         try:
             if self._resume >= 0:
                 index = self._resume
