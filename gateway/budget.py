@@ -13,8 +13,7 @@ from gateway.codec import mbus
 from gateway.codec.dali import QUERY_AREA
 from gateway.line import parse_line
 from gateway.plan import Block, Visit
-from gateway.profile import PolledProfile
-from gateway.site import Radio, Serial, Tcp
+from gateway.site import Priority, Radio, Serial, Tcp
 
 MOST = 0.80
 """Share of the time that a bus may be planned for; the rest is for writes, retries and people who look."""
@@ -39,6 +38,7 @@ class Share:
     period_s: float
     requests: int
     busy_s: float
+    priority: Priority = "normal"
 
     @property
     def use(self) -> float:
@@ -82,6 +82,7 @@ def budget(bus: Serial | Tcp | Radio, visits: Sequence[Visit]) -> Budget:
             visit.period_s,
             len(visit.blocks),
             sum(_busy_s(bus, visit, block) for block in visit.blocks),
+            visit.device.priority,
         )
         for visit in visits
     ]
@@ -90,8 +91,6 @@ def budget(bus: Serial | Tcp | Radio, visits: Sequence[Visit]) -> Budget:
 
 def _busy_s(bus: Serial | Tcp | Radio, visit: Visit, block: Block) -> float:
     """How long one block keeps its bus from others."""
-    profile = visit.device.profile
-    interval_s = profile.limits().interval_s if isinstance(profile, PolledProfile) else 0.0
     match bus.protocol:
         case "modbus-rtu":
             line = parse_line(bus.line)
@@ -109,4 +108,4 @@ def _busy_s(bus: Serial | Tcp | Radio, visit: Visit, block: Block) -> float:
             taken_s = exchanges * DALI_EXCHANGE_S
         case _:
             taken_s = TCP_EXCHANGE_S
-    return max(taken_s, interval_s)
+    return max(taken_s, visit.device.limits.interval_s)

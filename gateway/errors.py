@@ -7,6 +7,7 @@
         NoAnswer                            silence: wiring, power, address
         GarbledAnswer                       bytes came, but not an answer: speed, parity, noise, two devices
         Refused                             the device understood and said no: carries its code
+          Busy                              it will, but not now: ask again
           NoSuchPlace                       it has nothing at a place that was asked for: ask for less at once
       ActionError                           a write was not allowed, or its read-back did not confirm it
       StoreError, UplinkError               our disk; the way to the platform
@@ -75,6 +76,10 @@ class Refused(BusError):
     def __init__(self, message: str, code: int, raw: bytes = b"") -> None:
         self.code = code
         super().__init__(message, raw)
+
+
+class Busy(Refused):
+    """The device says that it has no time (Modbus: exceptions 5 and 6)."""
 
 
 class NoSuchPlace(Refused):

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from gateway.codec import HeardCodec, Place, PolledCodec, Span
 from gateway.codec.value import Decoder
-from gateway.profile import AnyPoint, HeardPoint, MbusPoint, PolledPoint, PolledProfile, bytes_of, decoder_of
+from gateway.profile import AnyPoint, HeardPoint, MbusPoint, PolledPoint, bytes_of, decoder_of
 from gateway.reading import Flaw, Quality
 from gateway.site import Device
 from gateway.unit import UNITS
@@ -210,9 +210,7 @@ def _parts(block: Block, known: Refusals) -> list[list[str]]:
 
 def _merged(device: Device, points: Sequence[PolledPoint], codec: PolledCodec) -> list[Block]:
     placed = [(point, point.place, bytes_of(point)) for point in points]
-    profile = device.profile
-    assert isinstance(profile, PolledProfile), "only polled protocols are planned"
-    spans = codec.spans([(place, size) for _, place, size in placed], profile.limits())
+    spans = codec.spans([(place, size) for _, place, size in placed], device.limits)
     blocks = []
     for span in spans:
         columns = [
@@ -226,11 +224,6 @@ def _merged(device: Device, points: Sequence[PolledPoint], codec: PolledCodec) -
 
 def _doubt_of(point: PolledPoint) -> Callable[[bytes], str] | None:
     return point.place.doubt if isinstance(point, MbusPoint) else None
-
-
-def decode_block(block: Block, data: bytes, values: dict[str, float | None], flaws: dict[str, Flaw]) -> None:
-    """Adds the values of a block's points, and why one has none."""
-    block.decode(data, values, flaws)
 
 
 def take(column: Column, value: float | None, values: dict[str, float | None], flaws: dict[str, Flaw]) -> None:

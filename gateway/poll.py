@@ -4,7 +4,8 @@ One task a bus. A device that does not answer is declared lost on time *and* cou
 that it costs the others next to nothing; the first answer, to a read or to a write, puts it back. Every procedure holds
 the bus alone. A write waits for the procedure that is under way and goes before reads that wait; after WRITES_IN_A_ROW of
 them a read has its turn. A device that refuses a request because it has not all of its places is asked for less, at once,
-and what it refuses is remembered.
+and what it refuses is remembered. What came garbled, or from a busy device, or not at all from one that answered before, is
+asked for once more within the visit.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from typing import TypeVar
 
 from gateway.clock import Clock
 from gateway.codec import Broadcast, Limits, Place, PolledCodec, Procedure
-from gateway.errors import ActionError, BusError, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused
+from gateway.errors import ActionError, BusError, Busy, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused
 from gateway.link import Ear, Link
-from gateway.plan import NOTHING_REFUSED, Refusals, Speaker, Visit, decode_block, plan_blocks, plan_visits, take
-from gateway.profile import OBSERVED_ONLY, AnyPoint, PolledPoint, PolledProfile, WritablePoint, bytes_of
+from gateway.plan import NOTHING_REFUSED, Block, Refusals, Speaker, Visit, plan_blocks, plan_visits, take
+from gateway.profile import OBSERVED_ONLY, AnyPoint, PolledPoint, WritablePoint, bytes_of
 from gateway.reading import Flaw, Quality, Snapshot
 from gateway.schedule import Schedule, Turn
 from gateway.site import Device
@@ -50,6 +51,9 @@ LONGEST_PAUSE_S = 900.0
 SPLITS_A_VISIT = 4
 """Refused requests that are split and asked again within one visit; the rest is left for the next one, so that finding
 out about one device holds nobody up."""
+TRIES_AGAIN_A_VISIT = 1
+BUSY_PAUSE_S = 0.1
+"""How long a device that says that it is busy is left alone before it is asked again."""
 WRITES_IN_A_ROW = 4
 WRITE_PROBE_S = 5.0
 """A lost device is written to that often at the most: each try costs the others its silence."""
@@ -236,12 +240,12 @@ class PolledBus:
     async def visit(self, visit: Visit) -> None:
         """Reads one device now; whatever happens becomes a snapshot."""
         device, health = visit.device, self.health[visit.device.name]
-        limits = _limits(device)
+        limits = device.limits
         known = self.refusals.get(device.name, NOTHING_REFUSED)
         values: dict[str, float | None] = {}
         flaws: dict[str, Flaw] = {}
         error: BusError | None = None
-        answered, splits = False, 0
+        answered, splits, again = False, SPLITS_A_VISIT, TRIES_AGAIN_A_VISIT
         waiting = deque(visit.blocks)
         while waiting:
             block = waiting.popleft()
@@ -253,25 +257,29 @@ class PolledBus:
                 answered = answered or isinstance(error, Refused)
                 if isinstance(error, NoSuchPlace):
                     known = known.after(block)
-                    points = [device.points[column.point] for column in block.columns]
-                    parts = plan_blocks(device, [p for p in points if p.name not in known.absent], self.codec, known)
-                    if parts and splits < SPLITS_A_VISIT:
-                        splits += 1
+                    if splits and (parts := self._parts(device, block, known)):
+                        splits -= 1
                         waiting.extendleft(reversed(parts))
                         continue
+                if again and _worth_another(error, health):
+                    again -= 1
+                    waiting.appendleft(block)
+                    if isinstance(error, Busy):
+                        await asyncio.sleep(BUSY_PAUSE_S)
+                    continue
                 given_up = isinstance(error, LinkError) or (
                     isinstance(error, NoAnswer) and health.failures_in_a_row > 0
                 )
-                flaw = Flaw(Quality.BAD, reason(error))
-                for unread in (block, *waiting) if given_up else (block,):
-                    for column in unread.columns:
-                        values[column.point] = None
-                        flaws[column.point] = flaw
+                unread = [
+                    column.point for lost in ((block, *waiting) if given_up else (block,)) for column in lost.columns
+                ]
+                values |= dict.fromkeys(unread)
+                flaws |= dict.fromkeys(unread, Flaw(Quality.BAD, reason(error)))
                 if given_up:
                     break
             else:
                 answered = True
-                decode_block(block, data, values, flaws)
+                block.decode(data, values, flaws)
                 if visit.absent:
                     known = known.without([column.point for column in block.columns])
         now_s = self._clock.now()
@@ -284,6 +292,11 @@ class PolledBus:
         if known != self.refusals.get(device.name, NOTHING_REFUSED):
             self._learn(device, known)
         self._sink(Snapshot(device.name, now_s, values, flaws))
+
+    def _parts(self, device: Device, block: Block, known: Refusals) -> list[Block]:
+        """The requests that read what a refused one was to read, without what the device is known not to have."""
+        points = [device.points[column.point] for column in block.columns if column.point not in known.absent]
+        return plan_blocks(device, points, self.codec, known)
 
     def _heard_of(self, device: Device) -> None:
         """Notes that a device answered, whatever it was asked."""
@@ -319,7 +332,7 @@ class PolledBus:
         assert isinstance(point, WritablePoint)
         if device.profile.kind in OBSERVED_ONLY:
             raise ActionError(f"{device.name}: a {device.profile.kind} is observed and never written to")
-        limits, health, loop = _limits(device), self.health[device.name], asyncio.get_running_loop()
+        limits, health, loop = device.limits, self.health[device.name], asyncio.get_running_loop()
         raw = point.encode(value)
         if (
             health.lost_since_s is not None
@@ -343,7 +356,7 @@ class PolledBus:
     async def read_point(self, device: Device, point: AnyPoint) -> float | None:
         """One point, now, past the plan and before it: to see what came of a write. Raises BusError."""
         assert isinstance(point, PolledPoint)
-        limits = _limits(device)
+        limits = device.limits
         size = bytes_of(point)
         (span,) = self.codec.spans([(point.place, size)], limits)
         data = await self._exchange(device, self.codec.read(int(device.address), span, limits), limits, write=True)
@@ -473,6 +486,13 @@ class HeardBus:
         return False
 
 
+def _worth_another(error: BusError, health: Health) -> bool:
+    """Whether a request is worth another try at once: a device that answered before may have lost one frame."""
+    return isinstance(error, GarbledAnswer | Busy) or (
+        isinstance(error, NoAnswer) and health.failures_in_a_row == 0 and health.answers > 0
+    )
+
+
 def reason(error: BusError) -> str:
     """A bus error as a technician reads it: what, and what to do."""
     match error:
@@ -484,9 +504,3 @@ def reason(error: BusError) -> str:
             return "réponse brouillée : vérifier vitesse, parité, ou deux appareils à la même adresse"
         case _:
             return f"port indisponible ({error})"
-
-
-def _limits(device: Device) -> Limits:
-    profile = device.profile
-    assert isinstance(profile, PolledProfile), "only polled protocols have limits"
-    return profile.limits()

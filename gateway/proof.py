@@ -196,10 +196,10 @@ async def asked_rows(device: Device, codec: PolledCodec, link: Link) -> AsyncGen
         if given_up:
             yield Row(point.name, None, None, point.unit, "unasked", given_up)
             continue
-        limits, size = device.profile.limits(), bytes_of(point)  # type: ignore[union-attr] # polled protocols have them
-        (span,) = codec.spans([(point.place, size)], limits)
+        size = bytes_of(point)
+        (span,) = codec.spans([(point.place, size)], device.limits)
         try:
-            data = await run(link, codec.read(int(device.address), span, limits))
+            data = await run(link, codec.read(int(device.address), span, device.limits))
         except BusError as error:
             silences = silences + 1 if isinstance(error, NoAnswer) else -1 << 30
             if isinstance(error, LinkError) or silences >= SILENCES_TO_GIVE_UP:
@@ -211,8 +211,8 @@ async def asked_rows(device: Device, codec: PolledCodec, link: Link) -> AsyncGen
             silences = -1 << 30
             start = span.offsets[point.place]
             yield _judged(point, data[start : start + size])
-        if device.profile.limits().interval_s:  # type: ignore[union-attr]
-            await asyncio.sleep(device.profile.limits().interval_s)  # type: ignore[union-attr]
+        if device.limits.interval_s:
+            await asyncio.sleep(device.limits.interval_s)
 
 
 async def heard_rows(device: Device, codec: HeardCodec, ear: Ear, seconds: float) -> AsyncGenerator[Row, None]:
@@ -248,21 +248,20 @@ async def _grouped(device: Device, codec: PolledCodec, link: Link, rows: list[Ro
     """What goes wrong when points that answer alone are read as the gateway reads them."""
     told = []
     bad = {row.point for row in rows if row.verdict not in HARMLESS}
-    limits = device.profile.limits()  # type: ignore[union-attr]
     for visit in plan_visits([device], codec):
         for block in visit.blocks:
             names = [column.point for column in block.columns]
             if len(names) < 2 or bad & set(names):
                 continue
             try:
-                await run(link, codec.read(int(device.address), block.span, limits))
+                await run(link, codec.read(int(device.address), block.span, device.limits))
             except BusError as error:
                 told.append(say(
                     f"lus ensemble, {', '.join(names)} : {reason(error)} ; réduire max_read ou max_hole",
                     f"read together, {', '.join(names)}: {error}; give a smaller max_read or max_hole",
                 ))  # fmt: skip
-            if limits.interval_s:
-                await asyncio.sleep(limits.interval_s)
+            if device.limits.interval_s:
+                await asyncio.sleep(device.limits.interval_s)
     return told
 
 

@@ -11,15 +11,17 @@ import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator
 
+from gateway.codec import Limits
 from gateway.codec.mbus import HIGHEST_PRIMARY
 from gateway.errors import ProfileError, SiteError
 from gateway.profile import NAME as POINT_NAME
@@ -27,6 +29,7 @@ from gateway.profile import (
     RECORDED,
     AnyPoint,
     Closed,
+    PolledProfile,
     Profile,
     duration_s,
     key_of,
@@ -158,7 +161,8 @@ Priority = Literal["high", "normal", "low"]
 class DeviceEntry(Closed):
     """A role on a bus: the name, and what stands there today. priority: who is read first on a bus that is late. key_file:
     a file with the key (32 hexadecimal digits) of a device that encrypts, relative to the site file; the key itself
-    stands in no site file."""
+    stands in no site file. patience_ms, interval_ms, gap_ms: in place of the profile's, where what stands between makes
+    answers later (a radio bridge, a converter) or a device is worn."""
 
     name: str = Field(pattern=NAME)
     profile: str
@@ -168,6 +172,15 @@ class DeviceEntry(Closed):
     every: str = ""
     priority: Priority = "normal"
     key_file: str = ""
+    patience_ms: float | None = Field(default=None, gt=0, le=10_000)
+    interval_ms: float | None = Field(default=None, ge=0, le=10_000)
+    gap_ms: float | None = Field(default=None, ge=0, le=10_000)
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What it says in place of the profile's limits, by their names, in seconds."""
+        given = {"patience_s": self.patience_ms, "interval_s": self.interval_ms, "gap_s": self.gap_ms}
+        return {name: ms / 1000 for name, ms in given.items() if ms is not None}
 
     @field_validator("address", mode="before")
     @classmethod
@@ -219,7 +232,7 @@ class _File(Closed):
 @dataclass(frozen=True, slots=True)
 class Device:
     """A device of the site with its profile. `points` by name; `every_s` is the period of the device as a whole; `key`
-    of a device that encrypts, else empty."""
+    of a device that encrypts, else empty; `own_limits` what the site says in place of the profile's limits."""
 
     name: str
     profile_name: str
@@ -231,6 +244,13 @@ class Device:
     points: Mapping[str, AnyPoint]
     priority: Priority = "normal"
     key: bytes = field(default=b"", repr=False)
+    own_limits: InitVar[Mapping[str, Any]] = MappingProxyType({})
+    limits: Limits = field(init=False)
+    """What it can take. Of a device that is not polled: nothing of it counts."""
+
+    def __post_init__(self, own_limits: Mapping[str, Any]) -> None:
+        limits = self.profile.limits() if isinstance(self.profile, PolledProfile) else Limits()
+        object.__setattr__(self, "limits", replace(limits, **own_limits))
 
     def period_s(self, point: AnyPoint) -> float:
         """How often the point is read: never more often than the device."""
@@ -317,6 +337,11 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
             continue
         if ("bus", entry.bus) not in left_out:
             faults += [f"{where}.{fault}" for fault in _misplaced(entry, profile, buses)]
+        if entry.limits and not isinstance(profile, PolledProfile):
+            faults.append(
+                f"{where}: patience_ms, interval_ms, gap_ms: expected of a device that is asked; "
+                f"{entry.profile!r} speaks {profile.protocol}; remove them"
+            )
         key = b""
         if entry.key_file:
             try:
@@ -329,7 +354,17 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
         every_s = duration_s(entry.every or profile.every)
         points = {point.name: point for point in profile.point}
         devices[entry.name] = Device(
-            entry.name, entry.profile, profile, entry.bus, address, entry.asset, every_s, points, entry.priority, key
+            entry.name,
+            entry.profile,
+            profile,
+            entry.bus,
+            address,
+            entry.asset,
+            every_s,
+            points,
+            entry.priority,
+            key,
+            entry.limits,
         )
     faults += _address_clashes(devices)
     faults += _lines(entries, devices)

@@ -130,7 +130,9 @@ def plan(argv: list[str]) -> int:
                       f"bus {one.bus}: busy {one.use:.1%} of the time, one full round {one.cycle_s:.2f} s"))  # fmt: skip
             for share in one.shares:
                 rate = f"{share.requests} / {share.period_s:g} s"
-                print(f"  {share.device:<24} {rate:>12}  {share.busy_s * 1000:7.1f} ms  {share.use:.2%}")
+                print(
+                    f"  {share.device:<24} {rate:>12}  {share.busy_s * 1000:7.1f} ms  {share.use:7.2%}  {share.priority}"
+                )
     refused = [refusal for one in found if (refusal := one.refusal())]
     for refusal in refused:
         sys.stderr.write(f"{refusal}\n")

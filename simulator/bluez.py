@@ -44,6 +44,13 @@ to end a scan and is stuck from then on (bluez issue 807) · the adapter is unpl
 connection is refused · the next passive scan is refused."""
 
 
+@dataclass(frozen=True, slots=True)
+class BluezFault:
+    """One of FAULTS, to be drawn."""
+
+    kind: str
+
+
 def long_uuid(short: str) -> str:
     """A 16-bit UUID ("fcd2") in full."""
     return _BASE_UUID.format(short.lower()) if len(short) == 4 else short.lower()

@@ -30,7 +30,7 @@ from simulator.cut import Cut
 from simulator.outcome import Night, in_short, outcome, shortcomings
 from simulator.platform import Platform
 from simulator.process import GatewayProcess
-from simulator.scenario import HOUR_S, Scenario, ScenarioError, load_scenario
+from simulator.scenario import HOUR_S, Event, Scenario, ScenarioError, load_scenario
 from simulator.town import Town, past, sector_of_network, watched_devices
 
 FIELD_PROBLEM, USAGE = 1, 2
@@ -46,7 +46,7 @@ def demo(argv: list[str]) -> int:
     """Toute la commune : appareils, passerelle, plateforme, page / The whole town: devices, gateway, platform, page"""
     parser = argparse.ArgumentParser(prog="guet demo", description=demo.__doc__)
     add = parser.add_argument
-    add("--scenario", default="night", metavar="NAME", help="night, pump-rig")
+    add("--scenario", default="night", metavar="NAME", help="night, storm, pump-rig")
     add("--seed", type=int, default=11)
     add("--for", dest="seconds", type=float, default=150.0, metavar="SECONDS", help="durée réelle / real time")
     add("--headless", action="store_true", help="sans page, puis fin / no page, then end")
@@ -122,6 +122,7 @@ class _Play:
                 happening = [
                     tasks.create_task(self._cuts(uplink)),
                     tasks.create_task(self._kills(gateway)),
+                    *(tasks.create_task(self._disturbs(town, event)) for event in scenario.of("bus_faults")),
                     tasks.create_task(self._progress(uplink)),
                 ]
                 await gateway.until(min(scenario.end_s, self.end_s))
@@ -137,7 +138,8 @@ class _Play:
             await platform.settled(last_seq - pending)
             wall_s = time.monotonic() - self.began
             night = Night(scenario, until_s, wall_s, gateway.kills, self.cut_h, last_seq, pending)
-            report = outcome(night, await platform.holds()) | {"nodes": town.nodes()}
+            faults = {bus: dict(faults.happened) for bus, faults in town.faults.items()}
+            report = outcome(night, await platform.holds()) | {"nodes": town.nodes(), "faults": faults}
             code = self._conclude(report, report_file)
             if self.page:
                 await gateway.start()
@@ -194,6 +196,14 @@ class _Play:
             await gateway.kill()
             self._tell("la passerelle est tuée (kill -9) et redémarre")
             await gateway.start()
+
+    async def _disturbs(self, town: Town, event: Event) -> None:
+        await self._wait_for(event.at_s)
+        town.disturb(event.subject, event.faults)
+        self._tell(f"pannes sur le bus {event.subject} : {event.faults}")
+        await self._wait_for(event.end_s)
+        town.disturb(event.subject, "")
+        self._tell(f"le bus {event.subject} va de nouveau bien")
 
     async def _progress(self, uplink: Cut) -> None:
         """A bar on a terminal, and the file that the page shows."""

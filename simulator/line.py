@@ -75,6 +75,10 @@ class Faults(Generic[F]):
     def add(self, *faults: F) -> None:
         self.queue.extend(faults)
 
+    def follow(self, other: Faults[F]) -> None:
+        """From now on, as often and of the same kinds as another; what happened so far stays counted."""
+        self.rate, self.choice, self.weights, self.random = other.rate, other.choice, other.weights, other.random
+
     def draw(self) -> F | None:
         if self.queue:
             return self.queue.popleft()

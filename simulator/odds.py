@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import cast
+from typing import Any, cast
 
-from simulator import dali, line, modbus
+from simulator import bluez, dali, line, modbus
 from simulator.line import Faults
 
 KNOWN: Mapping[str, tuple[str, ...]] = {
@@ -16,6 +16,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "modbus-rtu-tcp": line.FAULT_KINDS,
     "modbus-tcp": modbus.TCP_FAULT_KINDS,
     "dali-sci": dali.FAULT_KINDS,
+    "ble": bluez.FAULTS,
 }
 """The faults of each kind of bus that has any here."""
 
@@ -77,6 +78,22 @@ def dali_faults(odds: tuple[Odds, ...], seed: int) -> Faults[dali.DaliFault]:
     """The same, for a simulated DALI adapter; a share of its frames, of which a reading takes several."""
     choice = [dali.DaliFault(cast("dali.Fault", one.kind)) for one in odds]
     return Faults(_total(odds), choice, _weights(odds), Random(seed))
+
+
+def radio_faults(odds: tuple[Odds, ...], seed: int) -> Faults[bluez.BluezFault]:
+    """The same, for a simulated BlueZ; a share of the rounds in which its devices advertise."""
+    choice = [bluez.BluezFault(one.kind) for one in odds]
+    return Faults(_total(odds), choice, _weights(odds), Random(seed))
+
+
+FAULTS_OF: Mapping[str, Callable[[tuple[Odds, ...], int], Faults[Any]]] = {
+    "modbus-rtu": line_faults,
+    "modbus-rtu-tcp": line_faults,
+    "modbus-tcp": tcp_faults,
+    "dali-sci": dali_faults,
+    "ble": radio_faults,
+}
+"""By kind of bus, what draws its faults."""
 
 
 def _total(odds: tuple[Odds, ...]) -> float:

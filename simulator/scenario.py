@@ -17,11 +17,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from gateway.alert import AlertKind
 from gateway.profile import sentences
+from simulator.odds import parse_odds
 
 FOLDER = Path(__file__).parent / "scenarios"
 HOUR_S = 3600.0
 
-EventKind = Literal["burst", "capacitor", "cooling", "door_wear", "uplink_cut", "kill"]
+EventKind = Literal["burst", "capacitor", "cooling", "door_wear", "uplink_cut", "kill", "bus_faults"]
+
+BUSES = {"armoire": "modbus-tcp", "rs485-1": "modbus-rtu", "rue-haute": "dali-sci", "radio": "ble"}
+"""The buses of the town (`town.py`), each with its protocol."""
 
 
 class ScenarioError(Exception):
@@ -35,7 +39,8 @@ class _Closed(BaseModel):
 class EventEntry(_Closed):
     """Something that happens. at_h: hours after the start, drawn between the two; may be before it (a fault that has been
     growing). severity: drawn likewise, in the fault's own terms (burst: m3/h). for_h: how long a cut lasts, or a drift
-    takes. expect: the kind of alert that must come within `within_h` hours after the event, and before the night ends."""
+    takes. expect: the kind of alert that must come within `within_h` hours after the event, and before the night ends.
+    bus, faults: of "bus_faults", where and what goes wrong, as `odds.parse_odds` reads it."""
 
     kind: EventKind
     at_h: tuple[float, float]
@@ -44,12 +49,21 @@ class EventEntry(_Closed):
     steepness: float = Field(default=0.0, ge=0)
     expect: AlertKind | Literal[""] = ""
     within_h: float = Field(default=24.0, gt=0)
+    bus: str = ""
+    faults: str = ""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         for name, (low, high) in (("at_h", self.at_h), ("severity", self.severity)):
             if low > high:
                 raise ValueError(f"{name}: expected [lowest, highest], got [{low}, {high}]")
+        if self.kind != "bus_faults":
+            if self.bus or self.faults:
+                raise ValueError(f"bus, faults: only of kind 'bus_faults', got kind {self.kind!r}; remove them")
+        elif self.bus not in BUSES:
+            raise ValueError(f"bus: expected one of {', '.join(BUSES)}, got {self.bus!r}")
+        else:
+            parse_odds(self.faults, BUSES[self.bus])
         return self
 
 
@@ -66,7 +80,8 @@ class ScenarioEntry(_Closed):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happens in this night. subject: of the alert that is expected of it. Times in UTC seconds."""
+    """Something that happens in this night. subject: of the alert that is expected of it, or the bus that has `faults`.
+    Times in UTC seconds."""
 
     kind: EventKind
     subject: str
@@ -76,6 +91,7 @@ class Event:
     steepness: float
     expect: str
     due_s: float
+    faults: str = ""
 
     @property
     def end_s(self) -> float:
@@ -110,6 +126,7 @@ SUBJECTS: dict[EventKind, tuple[str, ...]] = {
     "door_wear": ("ascenseur-mairie",),
     "uplink_cut": ("",),
     "kill": ("",),
+    "bus_faults": tuple(BUSES),
 }
 """What each kind of event can happen to, by the names of the town (`town.py`)."""
 
@@ -143,13 +160,14 @@ def draw(entry: ScenarioEntry, seed: int) -> Scenario:
         events.append(
             Event(
                 kind=given.kind,
-                subject=chance.choice(SUBJECTS[given.kind]),
+                subject=given.bus or chance.choice(SUBJECTS[given.kind]),
                 at_s=at_s,
                 duration_s=given.for_h * HOUR_S,
                 severity=round(chance.uniform(*given.severity), 2),
                 steepness=given.steepness,
                 expect=given.expect,
                 due_s=at_s + given.within_h * HOUR_S,
+                faults=given.faults,
             )
         )
     return Scenario(entry.name, entry.title, seed, start_s, entry.hours, entry.history_days * 86400.0, tuple(events))

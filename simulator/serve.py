@@ -29,13 +29,13 @@ from gateway.language import say
 from gateway.lone import add_bus_options, lone_site, profile_given
 from gateway.profile import BthomeProfile, DaliProfile, ModbusProfile, RuuviProfile
 from gateway.site import LOOPBACK, Device, Radio, Serial, Site, Tcp, load_site
-from simulator.bluez import Advertisement, SimulatedBluez
+from simulator.bluez import Advertisement, BluezFault, SimulatedBluez
 from simulator.dali import Adapter, SimulatedSci
-from simulator.line import Line
+from simulator.line import Faults, Line
 from simulator.modbus import Device as ModbusDevice
 from simulator.modbus import RtuOverTcp, TcpServer
 from simulator.model import Clock, ModelBeacon, ModelGear, ModelRegisters, ModelTag
-from simulator.odds import KNOWN, Odds, dali_faults, line_faults, parse_odds, tcp_faults
+from simulator.odds import KNOWN, Odds, dali_faults, line_faults, parse_odds, radio_faults, tcp_faults
 
 SERVED = ("modbus-rtu", "modbus-tcp", "modbus-rtu-tcp", "dali-sci", "ble")
 ADVERTISE_S = 1.0
@@ -78,7 +78,10 @@ def _faults(given: Sequence[str], site: Site) -> dict[str, tuple[Odds, ...]]:
     for text in given:
         head, colon, rest = text.partition(":")
         named = colon and "=" not in head
-        buses = [head] if named else [name for name, bus in site.buses.items() if bus.protocol in KNOWN]
+        kinds = {part.partition("=")[0].strip() for part in text.split(",")}
+        faulty = [name for name, bus in site.buses.items() if bus.protocol in KNOWN]
+        knowing = [name for name in faulty if kinds <= set(KNOWN[site.buses[name].protocol])]
+        buses = [head] if named else knowing or faulty
         if named and head not in site.buses:
             wrong.append(f"--fault {text}: expected a bus of the site, {', '.join(site.buses)}, got {head!r}")
             continue
@@ -134,7 +137,7 @@ async def serve_site(
     for number, (name, bus) in enumerate(site.buses.items()):
         devices, odds, chance = site.devices_on(name), faults.get(name, ()), seed * 1000 + number
         if isinstance(bus, Radio):
-            served.append(await _radio(stack, name, devices, seed, clock, bluez))
+            served.append(await _radio(stack, name, devices, seed, clock, bluez, radio_faults(odds, chance)))
         elif bus.protocol == "dali-sci":
             gears = [
                 ModelGear(device.profile, int(device.address), clock, seed, device.name)
@@ -199,7 +202,13 @@ def _frames(adapter: Adapter) -> Mapping[str, Any]:
 
 
 async def _radio(
-    stack: AsyncExitStack, name: str, devices: list[Device], seed: int, clock: Clock, socket: Path
+    stack: AsyncExitStack,
+    name: str,
+    devices: list[Device],
+    seed: int,
+    clock: Clock,
+    socket: Path,
+    faults: Faults[BluezFault],
 ) -> Served:
     radio = await stack.enter_async_context(SimulatedBluez(str(socket)))
     beacons = {
@@ -216,6 +225,9 @@ async def _radio(
 
     async def advertise() -> None:
         while True:
+            if fault := faults.draw():
+                radio.happen(fault.kind)
+                faults.happened[fault.kind] += 1
             for address, beacon in beacons.items():
                 said["advertisements"] += radio.advertise(Advertisement(address, {"fcd2": beacon.service_data()}))
             for address, tag in tags.items():
@@ -230,7 +242,9 @@ async def _radio(
         await asyncio.gather(task, return_exceptions=True)
 
     stack.push_async_callback(end)
-    return Served(name, f"DBUS_SYSTEM_BUS_ADDRESS={radio.address}", devices, lambda: dict(said))
+    return Served(
+        name, f"DBUS_SYSTEM_BUS_ADDRESS={radio.address}", devices, lambda: {**said, "faults": dict(faults.happened)}
+    )
 
 
 async def _serve(site: Site, faults: Mapping[str, tuple[Odds, ...]], options: argparse.Namespace) -> int:

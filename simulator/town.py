@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from gateway.codec import PolledCodec, Procedure
 from gateway.codec.dali import Sci
 from gateway.codec.modbus import Rtu
 from gateway.lighting import Schedule, Slot, arc_power_level
-from gateway.plan import Visit, decode_block, plan_visits
+from gateway.plan import Visit, plan_visits
 from gateway.reading import Flaw, Snapshot
 from gateway.site import Device as SiteDevice
 from gateway.site import Site
@@ -32,9 +32,10 @@ from simulator.drift import Drift
 from simulator.energy import Building, Meter
 from simulator.lift import LiftDoor
 from simulator.lighting import Lamp, LampFault
-from simulator.line import Line
+from simulator.line import Faults, Line
 from simulator.modbus import Area, Device, IllegalAddress, TcpServer
-from simulator.scenario import HOUR_S, Event, Scenario, ScenarioError
+from simulator.odds import FAULTS_OF, parse_odds
+from simulator.scenario import BUSES, HOUR_S, Event, Scenario, ScenarioError
 from simulator.waste import Bin
 from simulator.water import Burst, Sector
 from simulator.weather import air_c
@@ -168,6 +169,12 @@ class Town:
         await self._enter_node()
         self.street = await enter(SimulatedSci(Adapter(list(self.gears.values())), DALI_PACE))
         self.radio = await enter(SimulatedBluez(str(self._folder / "bluez.socket")))
+        self.faults: dict[str, Faults[Any]] = {
+            "armoire": self.server.faults,
+            "rs485-1": self.line.faults,
+            "rue-haute": self.street.adapter.chance,
+            "radio": Faults(),
+        }
         advertising = asyncio.create_task(self._advertise(), name="bins advertise")
         self._stack.push_async_callback(_ended, advertising)
         return self
@@ -200,12 +207,22 @@ class Town:
 
     async def _advertise(self) -> None:
         """Every bin says what it measures, in real time as radios do, several times within each simulated minute or so."""
+        faults = self.faults["radio"]
         while True:
+            if fault := faults.draw():
+                faults.happened[fault.kind] += 1
+                self.radio.happen(fault.kind)
             for number, found in enumerate(self.bins.values(), 1):
                 self.radio.advertise(
                     Advertisement(_mac(number), {"fcd2": found.service_data(self.now())}, rssi_dbm=-60 - number)
                 )
             await asyncio.sleep(0.25)
+
+    def disturb(self, bus: str, faults: str) -> None:
+        """From now on these faults happen on a bus (`odds.parse_odds`); an empty text ends them."""
+        protocol = BUSES[bus]
+        odds = parse_odds(faults, protocol) if faults else ()
+        self.faults[bus].follow(FAULTS_OF[protocol](odds, self.scenario.seed))
 
     def site_toml(self, upstream_port: int | None) -> str:
         """The site file of the gateway that watches this town."""
@@ -271,11 +288,9 @@ def _asked(visit: Visit, codec: PolledCodec, answer: Callable[[bytes], bytes], a
     """A visit without a port."""
     values: dict[str, float | None] = {}
     flaws: dict[str, Flaw] = {}
-    profile = visit.device.profile
-    assert profile.protocol in ("modbus", "dali")
     for block in visit.blocks:
-        decode_block(
-            block, _run(codec.read(int(visit.device.address), block.span, profile.limits()), answer), values, flaws
+        block.decode(
+            _run(codec.read(int(visit.device.address), block.span, visit.device.limits), answer), values, flaws
         )
     return Snapshot(visit.device.name, at_s, values, flaws)
 

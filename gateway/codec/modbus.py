@@ -25,7 +25,7 @@ from typing import Literal, NamedTuple, cast
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.codec import Ask, Limits, Place, Procedure, Span
-from gateway.errors import GarbledAnswer, NoAnswer, NoSuchPlace, Refused
+from gateway.errors import Busy, GarbledAnswer, NoAnswer, NoSuchPlace, Refused
 
 Register = Literal["holding", "input", "coil", "discrete"]
 
@@ -53,6 +53,8 @@ REFUSALS: Mapping[int, str] = {
 }
 """Exception codes by their names in MAP 7."""
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS = 1, 2
+SPECIAL = {2: NoSuchPlace, 5: Busy, 6: Busy}
+"""Refusals that say what to do next; others are plain."""
 UNREACHABLE = (10, 11)
 """By these a gateway says that the device behind it gave no answer (MAP 7): silence, not refusal."""
 
@@ -410,7 +412,7 @@ def _accepted(unit: int, pdu: bytes) -> bytes:
         name = REFUSALS.get(code, "not in the standard")
         if code in UNREACHABLE:
             raise NoAnswer(f"unit {unit}: exception {code} ({name}); check the device behind the gateway", pdu)
-        kind = NoSuchPlace if code == ILLEGAL_ADDRESS else Refused
+        kind = SPECIAL.get(code, Refused)
         raise kind(f"unit {unit}: refused function {pdu[0] & 0x7F}, exception {code} ({name})", code, pdu)
     return pdu
 

@@ -1,6 +1,6 @@
 """Figures of the serial bus: how near it comes to what the wire allows, and what a dead device or a bad line costs.
 
-    python -m tests.bench.bus [SECONDS A CELL] [EXCHANGES OF THE STORM]
+    guet bench bus [--seconds OF A CELL] [--exchanges OF THE STORM] [--hours OF THE DEAD DEVICE]
 
 The line is simulated (`simulator.line`) in a process of its own, the gateway's link and codec run here. The machine's
 clock is real for the share of the limit, virtual for the storm and the dead device. The limit of a cell is that of the
@@ -10,12 +10,10 @@ wire: request, turnaround of the device, answer, one silence of 3.5 characters.
 from __future__ import annotations
 
 import asyncio
-import json
 import multiprocessing
 import os
 import socket
 import struct
-import sys
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -84,8 +82,8 @@ def _line_process(baud: int, pipe: Connection) -> None:
         units = [Device(unit, Witness(unit), TURNAROUND_S) for unit in (1, 2)]
         async with Line(baud, FRAMING, units=units) as line:
             pipe.send(line.port)
-            await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
-            pipe.send((line.requests, line.violations))
+            while await asyncio.get_running_loop().run_in_executor(None, pipe.recv) != "end":
+                pipe.send(line.violations)
 
     asyncio.run(serve())
 
@@ -125,17 +123,22 @@ def share_of_limit(
     rows = []
     context = multiprocessing.get_context("spawn")
     for baud in bauds:
+        here, there = context.Pipe()
+        process = context.Process(target=_line_process, args=(baud, there), daemon=True)
+        process.start()
+        if not here.poll(30):
+            raise TimeoutError("the simulated line did not start")
+        port, before = here.recv(), 0
         for count in blocks:
-            here, there = context.Pipe()
-            process = context.Process(target=_line_process, args=(baud, there), daemon=True)
-            process.start()
-            if not here.poll(30):
-                raise TimeoutError("the simulated line did not start")
-            measured = asyncio.run(_cell(here.recv(), baud, count, seconds))
-            here.send("end")
-            _, violations = here.recv() if here.poll(10) else (0, -1)
-            process.join(10)
-            rows.append({"baud": baud, "registers": count, **measured, "gap_violations": violations})
+            measured = asyncio.run(_cell(port, baud, count, seconds))
+            here.send("violations so far?")
+            if not here.poll(10):
+                raise TimeoutError("the simulated line does not say its violations")
+            now = here.recv()
+            rows.append({"baud": baud, "registers": count, **measured, "gap_violations": now - before})
+            before = now
+        here.send("end")
+        process.join(10)
     return rows
 
 
@@ -312,19 +315,14 @@ def dead_device(hours: float = 4.0, every_s: int = 5) -> dict[str, float]:
     return in_virtual_time(_dead_device(hours, every_s))
 
 
-def run(seconds: float = 2.0, exchanges: int = 100_000) -> dict[str, Any]:
-    """All figures. seconds: of each cell of speed and block size; exchanges: of the storm."""
+def run(seconds: float = 2.0, exchanges: int = 100_000, hours: float = 4.0) -> dict[str, Any]:
+    """All figures. seconds: of each cell of speed and block size; exchanges: of the storm; hours: of the dead device."""
     cells = share_of_limit(seconds)
     bad_line = storm(exchanges)
     return {
         "cells": cells,
         "gap_violations": sum(cell["gap_violations"] for cell in cells) + bad_line["gap_violations"],
         "wrong_values": sum(cell["wrong_values"] for cell in cells) + bad_line["wrong_values"],
-        "dead_device_cost": dead_device(),
+        "dead_device_cost": dead_device(hours),
         "storm": bad_line,
     }
-
-
-if __name__ == "__main__":
-    seconds_a_cell, storm_exchanges, *_ = [*sys.argv[1:], *["2", "100000"][len(sys.argv[1:]) :]]
-    print(json.dumps(run(float(seconds_a_cell), int(storm_exchanges)), indent=1))

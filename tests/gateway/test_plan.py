@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +11,7 @@ from gateway.codec import Span
 from gateway.codec.bthome import Bthome, BthomePlace
 from gateway.codec.modbus import Rtu
 from gateway.codec.value import Format
-from gateway.plan import NO_VALUE, Block, Column, decode_block, plan_ears, plan_visits, take
+from gateway.plan import NO_VALUE, Block, Column, plan_ears, plan_visits, take
 from gateway.profile import load_profile
 from gateway.reading import Flaw, Quality
 from gateway.site import Device
@@ -37,7 +36,7 @@ def test_two_points_of_one_register_are_one_request() -> None:
     assert block.span.count == 5
     values: dict[str, float | None] = {}
     flaws: dict[str, Flaw] = {}
-    decode_block(block, bytes.fromhex("0105 0190 0000 2328 00C8"), values, flaws)
+    block.decode(bytes.fromhex("0105 0190 0000 2328 00C8"), values, flaws)
     assert values == {"door_state": 1, "door_error": 5, "door_current": 400, "door_position": 900.0, "door_speed": 200}
     assert flaws == {}
 
@@ -75,7 +74,7 @@ def test_each_column_gets_its_own_bytes() -> None:
     )
     (visit,) = plan_visits([device_of("water/keller_x_line")], Rtu())
     values: dict[str, float | None] = {}
-    decode_block(Block(visit.blocks[0].span, columns), bytes.fromhex("0001 FFFF 0002"), values, {})
+    Block(visit.blocks[0].span, columns).decode(bytes.fromhex("0001 FFFF 0002"), values, {})
     assert values == {"a": 1.0, "b": 2.0}
 
 
@@ -86,11 +85,6 @@ def test_heard_devices_are_known_by_address_and_their_points_by_place() -> None:
     speaker = speakers["A4:C1:38:00:00:01"]
     assert speaker.device.name == "d"
     assert speaker.columns[BthomePlace(object=0x40)].point == "distance"
-
-
-def test_only_polled_protocols_are_planned() -> None:
-    with pytest.raises(AssertionError, match="polled"):
-        plan_visits([device_of("waste/bthome_bin")], Rtu())
 
 
 FORMATS = st.builds(
@@ -115,7 +109,7 @@ def test_a_block_unpacked_at_once_gives_what_its_columns_give_one_by_one(
     )
     whole: dict[str, float | None] = {}
     flaws: dict[str, Flaw] = {}
-    decode_block(Block(Span(3, 0, 20, {}), columns), data, whole, flaws)
+    Block(Span(3, 0, 20, {}), columns).decode(data, whole, flaws)
 
     single: dict[str, float | None] = {}
     single_flaws: dict[str, Flaw] = {}

@@ -27,7 +27,7 @@ from gateway.poll import SPLITS_A_VISIT, WRITES_IN_A_ROW, Health, HeardBus, Poll
 from gateway.profile import Profile, load_profile, parse_profile
 from gateway.reading import Quality, Snapshot
 from gateway.site import Device as SiteDevice
-from simulator.modbus import Device, Table, TcpFault, TcpServer
+from simulator.modbus import Device, Table, TcpFault, TcpFaultKind, TcpServer
 
 pytestmark = pytest.mark.virtual_time
 PROFILES = Path(__file__).resolve().parents[2] / "device_profiles"
@@ -148,9 +148,27 @@ async def test_a_block_that_is_refused_does_not_stop_the_others() -> None:
     assert "illegal data address" in health.last_error
 
 
-async def test_one_garbled_block_does_not_cost_the_others() -> None:
+@pytest.mark.parametrize("kind", ["foreign", "exception"])  # exception: busy
+async def test_a_garbled_or_busy_answer_is_asked_for_once_more_within_the_visit(kind: TcpFaultKind) -> None:
+    async with polled([site_device(1)], {1: table(a=7)}) as played:
+        played.server.faults.add(TcpFault(kind))
+        await asyncio.sleep(2)
+    (snapshot,) = played.snapshots
+    assert snapshot.values == {"a": 7.0, "b": 1.0, "c": 1.0, "d": 1.0}
+    assert snapshot.flaws == {}
+
+
+async def test_a_lost_frame_of_a_device_that_answers_costs_no_reading() -> None:
+    async with polled([site_device(1)], {1: table(a=7)}) as played:
+        await asyncio.sleep(5)
+        played.server.faults.add(TcpFault("silent"))
+        await asyncio.sleep(10)
+    assert [snapshot.values["a"] for snapshot in played.snapshots] == [7.0, 7.0]
+
+
+async def test_what_stays_garbled_does_not_cost_the_others() -> None:
     async with polled([site_device(1)], {1: table()}) as played:
-        played.server.faults.add(TcpFault("foreign"))
+        played.server.faults.add(TcpFault("foreign"), TcpFault("foreign"))
         await asyncio.sleep(1)
     (snapshot,) = played.snapshots
     assert snapshot.values == {"a": None, "b": None, "c": 1.0, "d": 1.0}

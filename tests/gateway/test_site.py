@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import gateway.site as module
 from gateway.errors import SiteError
-from gateway.profile import Profile, load_profile
+from gateway.profile import ModbusProfile, Profile, load_profile
 from gateway.site import SPOKEN_ON, Serial, Site, load_site, parse_site
 
 PROFILES = Path(__file__).resolve().parents[2] / "device_profiles"
@@ -141,6 +142,20 @@ def test_a_key_file_that_will_not_do_is_told_without_its_content(
     assert fault.startswith("site.toml: device 'bac-1'.key_file: 'bac-1.key'")
     assert said in fault
     assert KEY[:8] not in fault
+
+
+def test_a_device_may_be_given_more_patience_than_its_profile_gives() -> None:
+    at = "address = 4"
+    given = DEVICES.replace(at, f"{at}\npatience_ms = 1500\ngap_ms = 20")
+    device = parse(GATEWAY + BUSES + given).devices["pression"]
+    assert isinstance(device.profile, ModbusProfile)
+    assert device.limits == replace(device.profile.limits(), patience_s=1.5, gap_s=0.02)
+
+
+def test_what_speaks_unasked_has_no_patience() -> None:
+    text = GATEWAY + BUSES + DEVICES.replace('"a4:c1:38:00:00:01"', '"a4:c1:38:00:00:01"\npatience_ms = 9')
+    (fault,) = faults_of(text)
+    assert "bac-1': patience_ms, interval_ms, gap_ms: expected of a device that is asked" in fault
 
 
 def test_a_key_file_that_is_not_there_is_told_with_the_other_faults() -> None:

@@ -301,6 +301,10 @@ def test_the_schema_for_editors_takes_every_profile(name: str) -> None:
     jsonschema.Draft202012Validator(json_schema()).validate(json.loads(json.dumps(table)))
 
 
+def test_an_editor_finds_the_schema_by_the_first_line(name: str) -> None:
+    assert (FOLDER / f"{name}.toml").read_text(encoding="utf-8").startswith("#:schema ../profile.schema.json\n")
+
+
 def test_the_schema_for_editors_refuses_an_unknown_key(name: str) -> None:
     table = tomllib.loads((FOLDER / f"{name}.toml").read_text("utf-8"))
     table["point"][0]["colour"] = "red"

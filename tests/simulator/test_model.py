@@ -14,7 +14,7 @@ from gateway.codec.bthome import Bthome
 from gateway.codec.dali import Sci
 from gateway.codec.modbus import Rtu
 from gateway.codec.ruuvi import Ruuvi
-from gateway.plan import decode_block, plan_visits
+from gateway.plan import plan_visits
 from gateway.profile import (
     BthomeProfile,
     DaliPoint,
@@ -109,8 +109,8 @@ def play(
         answer = (lambda frame: unit.answer(frame) or b"") if isinstance(model, ModelRegisters) else adapter.handle
         for visit in plan_visits([device], codec):
             for block in visit.blocks:
-                data = _run(codec.read(1, block.span, profile.limits()), answer)  # type: ignore[union-attr]
-                decode_block(block, data, values, flaws)
+                data = _run(codec.read(1, block.span, device.limits), answer)
+                block.decode(data, values, flaws)
     return values, flaws, {point.name: model.values.now(point.name) for point in profile.point}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.odds import KNOWN, Odds, dali_faults, line_faults, parse_odds, tcp_faults
+from simulator.odds import FAULTS_OF, KNOWN, Odds, line_faults, parse_odds
 
 
 def test_a_text_says_kind_share_and_time() -> None:
@@ -26,7 +26,8 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ("", "modbus-rtu", "at least one"),
         ("crc=0.6,late=0.6", "modbus-rtu", "add up to 1"),
         ("crc=0.1", "modbus-tcp", "expected a fault of modbus-tcp: reset"),
-        ("crc=0.1", "ble", "there is none"),
+        ("crc=0.1", "ble", "expected a fault of ble: lost_link"),
+        ("crc=0.1", "smoke", "there is none"),
     ):
         with pytest.raises(ValueError, match=said):
             parse_odds(text, protocol)
@@ -36,8 +37,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 def test_every_fault_of_every_bus_can_be_asked_for(protocol: str) -> None:
     for kind in KNOWN[protocol]:
         odds = parse_odds(f"{kind}=1", protocol)
-        make = {"modbus-tcp": tcp_faults, "dali-sci": dali_faults}.get(protocol, line_faults)
-        drawn = make(odds, 1).draw()
+        drawn = FAULTS_OF[protocol](odds, 1).draw()
         assert drawn is not None
         assert drawn.kind == kind
 

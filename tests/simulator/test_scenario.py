@@ -23,6 +23,29 @@ expect = "leak"
 """
 
 
+FAULTS = (
+    TEXT.partition("[[event]]")[0]
+    + """
+[[event]]
+kind = "bus_faults"
+bus = "rs485-1"
+faults = "crc=0.05"
+at_h = [1, 2]
+for_h = 3
+"""
+)
+
+
+def test_a_scenario_names_the_faults_of_a_bus() -> None:
+    (event,) = draw(parse_scenario(FAULTS, "essai.toml"), 1).events
+    assert (event.kind, event.subject, event.faults, event.duration_s) == (
+        "bus_faults",
+        "rs485-1",
+        "crc=0.05",
+        10_800.0,
+    )
+
+
 def test_there_is_the_night() -> None:
     assert "night" in NAMES
 
@@ -78,6 +101,9 @@ def test_a_scenario_that_is_not_there_names_those_that_are() -> None:
         (TEXT.replace("[3, 8]", "[nan, 3]"), "event[0].at_h[0]: "),
         (TEXT.replace('"leak"', '"leek"'), "event[0].expect"),
         (TEXT.replace('"burst"', '"flood"'), "event[0].kind: "),
+        (TEXT + 'bus = "armoire"\n', "event[0]: bus, faults: only of kind 'bus_faults'"),
+        (FAULTS.replace("rs485-1", "rs422"), "event[0]: bus: expected one of armoire, rs485-1"),
+        (FAULTS.replace("crc", "smoke"), "event[0]: faults 'smoke=0.05': 'smoke': expected a fault of modbus-rtu: crc"),
         (TEXT + "colour = 3\n", "event[0].colour: unknown key"),
         (TEXT.replace("title", "titel"), "titel: unknown key"),
         ("name = [", "not TOML"),

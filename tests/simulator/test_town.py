@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from gateway.codec import Limits
 from gateway.codec.modbus import ModbusPlace, Rtu, Tcp
+from gateway.errors import GarbledAnswer
 from gateway.link.tcp import TcpLink
-from gateway.plan import decode_block, plan_visits
+from gateway.plan import plan_visits
 from gateway.poll import run
 from gateway.profile import load_profile
 from gateway.site import Site, parse_site
@@ -89,11 +91,26 @@ async def test_over_a_real_port_a_device_says_what_its_truth_is(folder: Path) ->
         values: dict[str, float | None] = {}
         for visit in plan_visits([device], codec):
             for block in visit.blocks:
-                data = await run(link, codec.read(1, block.span, device.profile.limits()))  # type: ignore[union-attr]
-                decode_block(block, data, values, {})
+                data = await run(link, codec.read(1, block.span, device.limits))
+                block.decode(data, values, {})
         await link.close()
     assert values["flow"] == pytest.approx(town.sector.metered_flow_m3_h(NIGHT.start_s), rel=1e-5)
     assert values["volume"] is not None
+
+
+async def test_a_bus_is_disturbed_by_the_faults_that_are_named_and_calm_after(folder: Path) -> None:
+    async with town_of(folder) as town:
+        device = site_of(town, folder).devices["debit-entree"]
+        visit = plan_visits([device], Tcp())[0]
+        link = TcpLink("127.0.0.1", town.server.port)
+        ask = partial(Tcp().read, 1, visit.blocks[0].span, device.limits)
+        town.disturb("armoire", "transaction=1")
+        with pytest.raises(GarbledAnswer):
+            await run(link, ask())
+        assert town.faults["armoire"].happened["transaction"] >= 1
+        town.disturb("armoire", "")
+        assert await run(link, ask())
+        await link.close()
 
 
 async def test_on_the_line_each_device_has_its_own_address_and_a_stranger_gets_no_answer(folder: Path) -> None:
