@@ -94,12 +94,11 @@ class Live:
 
     def take(self, snapshot: Snapshot) -> None:
         """Takes a snapshot in."""
-        latest, curves, time_s = self.latest.brought[snapshot.device], self._curves[snapshot.device], snapshot.time_s
-        usable = 0
-        for name, value in snapshot.values.items():
-            latest[name] = snapshot
+        values, curves, time_s = snapshot.values, self._curves[snapshot.device], snapshot.time_s
+        self.latest.brought[snapshot.device].update(dict.fromkeys(values, snapshot))
+        for name, value in values.items():
             curves[name].add(time_s, value)
-            usable += value is not None
+        usable = len(values) - list(values.values()).count(None)
         if bus := self._site.devices[snapshot.device].bus:
             self.readings[bus] += usable
 

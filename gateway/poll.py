@@ -15,8 +15,7 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -116,9 +115,8 @@ class _Turns:
         self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}  # by whether it writes
         self._writes = 0
 
-    @asynccontextmanager
-    async def hold(self, write: bool) -> AsyncIterator[None]:
-        """Waits for the turn, and passes it on at the end."""
+    async def take(self, write: bool) -> None:
+        """Waits for the turn; `pass_on` ends it."""
         if self._held:
             mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting[write].append(mine)
@@ -126,16 +124,12 @@ class _Turns:
                 await mine
             except asyncio.CancelledError:
                 if not mine.cancelled():  # it was handed over in the same moment
-                    self._pass_on()
+                    self.pass_on()
                 raise
         self._held = True
         self._writes = self._writes + 1 if write else 0
-        try:
-            yield
-        finally:
-            self._pass_on()
 
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
         self._held = False
         for queue in self._waiting.values():
             while queue and queue[0].done():
@@ -311,8 +305,9 @@ class PolledBus:
 
     async def _exchange(self, device: Device, procedure: Procedure[T], limits: Limits, *, write: bool = False) -> T:
         """Runs a procedure while nobody else uses the bus, and not sooner after the last one than the device can take."""
-        loop = asyncio.get_running_loop()
-        async with self._turns.hold(write):
+        loop, turns = asyncio.get_running_loop(), self._turns
+        await turns.take(write)
+        try:
             if limits.interval_s or limits.gap_s:
                 ready_s = self._free_at.get(device.name, 0.0)
                 if self._last[0] != device.name:
@@ -325,6 +320,8 @@ class PolledBus:
                 self._last = device.name, loop.time()
                 if limits.interval_s:
                     self._free_at[device.name] = loop.time() + limits.interval_s
+        finally:
+            turns.pass_on()
 
     async def write(self, device: Device, point: AnyPoint, value: float) -> None:
         """Writes one point. The caller has checked that it may. Raises BusError, ValueError when it cannot be put in the

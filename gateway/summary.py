@@ -101,12 +101,13 @@ class Summariser:
         yield from self.close(start_s)
         if self.start_s is None:
             self.start_s = start_s
+        points, flaws = self._points, snapshot.flaws
         for name, value in snapshot.values.items():
-            running = self._points.get(name)
+            running = points.get(name)
             if running is None:
-                running = self._points[name] = _Running()
-            flaw = snapshot.flaws.get(name)
-            running.add(None if flaw is not None and flaw.quality is Quality.BAD else value)
+                running = points[name] = _Running()
+            bad = flaws and (flaw := flaws.get(name)) is not None and flaw.quality is Quality.BAD
+            running.add(None if bad else value)
 
     def close(self, now_s: float) -> Iterator[Summary]:
         """The running period's summary, if that period is over at `now_s`."""

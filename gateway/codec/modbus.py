@@ -352,8 +352,10 @@ class Tcp(_Modbus):
     def _ask(self, unit: int, request: bytes, expected: _Expected, patience_s: float) -> Procedure[bytes]:
         self._transaction = transaction = (self._transaction + 1) & 0xFFFF
         frame = _MBAP.pack(transaction, 0, len(request) + 1, unit) + request
-        answer = yield Ask(frame, _tcp_recogniser(transaction, unit, expected), expected.length + 7, patience_s)
-        return _accepted(unit, answer[_find(answer, transaction) + 7 :])
+        start = _MBAP.pack(transaction, 0, expected.length + 1, unit) + expected.head
+        recognise = _tcp_recogniser(transaction, unit, expected, start)
+        answer = yield Ask(frame, recognise, expected.length + 7, patience_s)
+        return answer[7:] if answer.startswith(start) else _accepted(unit, answer[_find(answer, transaction) + 7 :])
 
 
 _MBAP = struct.Struct(">HHHB")
@@ -372,10 +374,13 @@ def _find(data: bytes, transaction: int) -> int:
     return at
 
 
-def _tcp_recogniser(transaction: int, unit: int, expected: _Expected) -> Callable[[bytes], int]:
+def _tcp_recogniser(transaction: int, unit: int, expected: _Expected, usual: bytes) -> Callable[[bytes], int]:
+    """usual: what the answer begins with, unless it is a refusal or others come before it."""
     head, length, measure = expected
 
     def recognise(data: bytes) -> int:
+        if len(data) == length + 7 and data.startswith(usual) and not measure:
+            return len(data)
         start = _find(data, transaction)
         if len(data) < start + 6:
             return 0

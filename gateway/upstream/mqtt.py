@@ -231,7 +231,7 @@ class Uplink:
             reconnect_on_failure=False,
         )
         client.connect_timeout = self._pace.connect_s / 2
-        client.max_inflight_messages_set(self._pace.window + self._pace.urgent)
+        client.max_inflight_messages_set(0)  # the window is ours; paho would look through all of it at each PUBACK
         if self._tls is not None:
             client.tls_set_context(self._tls)
         if self._user:

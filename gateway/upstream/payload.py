@@ -11,8 +11,8 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 from gateway.alert import iso
@@ -82,15 +82,16 @@ def body_text(body: Mapping[str, Any]) -> str:
 
 def render(gateway: str, epoch: str, record: Record) -> tuple[str, bytes]:
     """Topic and payload of a record."""
-    head = {
-        "gateway": gateway,
-        "epoch": epoch,
-        "seq": record.seq,
-        "kind": record.kind.value,
-        "time": time_text(record.time_s),
-    }
+    start, kind = _start(gateway, epoch), record.kind.value
     tail = "}" if record.body == "{}" else "," + record.body[1:]
-    return topic(gateway, record.kind), (_json(head)[:-1] + tail).encode()
+    text = f'{start}{record.seq},"kind":"{kind}","time":"{time_text(record.time_s)}"{tail}'
+    return f"{ROOT}/{gateway}/{kind}", text.encode()
+
+
+@lru_cache(maxsize=4)
+def _start(gateway: str, epoch: str) -> str:
+    """What all records of a store begin with, up to their number."""
+    return f'{_json({"gateway": gateway, "epoch": epoch})[:-1]},"seq":'
 
 
 def parse_ack(payload: bytes) -> Ack:
@@ -132,10 +133,15 @@ def runs(seqs: Iterable[int]) -> Iterator[tuple[int, int]]:
 
 def time_text(time_s: float) -> str:
     """UTC seconds since 1970 -> ISO 8601 with a Z; to the millisecond where it is not a whole second."""
-    if time_s == int(time_s):
-        return iso(time_s)
-    when = datetime.fromtimestamp(round(time_s, 3), UTC)
-    return f"{when:%Y-%m-%dT%H:%M:%S}.{when.microsecond // 1000:03d}Z"
+    ms = round(1000 * time_s)
+    text = _second(ms // 1000)
+    return f"{text}Z" if time_s == int(time_s) else f"{text}.{ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(time_s: int) -> str:
+    """Without the Z. Many records are of the same second."""
+    return iso(time_s)[:-1]
 
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
