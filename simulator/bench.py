@@ -1,4 +1,6 @@
-"""`guet bench`: the figures of the design, measured on this machine from a checkout. One file a bench, in tests/bench/."""
+"""`guet bench`: the figures of the design, measured on this machine from a checkout. One file a bench, in tests/bench/.
+
+Status 1 when the bench's report holds lines under "missed": each is a figure that is not within its limit."""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ def bench(argv: list[str]) -> int:
     if options.json is not None:
         options.json.write_text(text + "\n", encoding="utf-8")
     print(text)
-    return 0
+    missed = [str(line) for line in found.get("missed", ())]
+    if missed:
+        head = say("guet bench : figures non tenues :", "guet bench: figures missed:")
+        sys.stderr.write("\n  ".join([head, *missed]) + "\n")
+    return 1 if missed else 0
 
 
 def _arguments(run: Any, more: list[str]) -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Trains both node models and writes, for each, the compact table and golden vectors; for the network a .tflite too.
 
+The .tflite holds the very weights, biases and scales of the table; only TFLite's requantisation is finer than the node's
+(a multiplier of 31 bits for 15), so its outputs may be a few steps away: tests/firmware/test_tflite.py says how many.
+
     python firmware/models/train.py [--check]
 
 The features are computed by the node's own code (lib/burst.py, lib/door.py), so that training and node agree by
@@ -16,9 +19,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
+import flatbuffers
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 HERE = Path(__file__).resolve().parent
@@ -101,19 +106,85 @@ def fit_network(rng: np.random.Generator, x: Ints, y: Ints) -> tuple[Floats, Flo
     return w1 / 16.0, b1, w2, b2
 
 
-def quantise(w: Floats, b: Floats, in_scale: float, out_scale: float, relu: bool) -> bytes:
-    """One layer of the table of lib/dense.py. Scales: real value of one step of input and output."""
-    w_scale = np.abs(w).max() / 127
+class Layer(NamedTuple):
+    """A layer as both files hold it: int8 weights (out, in), int32 biases, and the real value of one step of each."""
+
+    weights: Ints
+    biases: Ints
+    w_scale: float
+    in_scale: float
+    out_scale: float
+    relu: bool
+
+
+def quantise(w: Floats, b: Floats, in_scale: float, out_scale: float, relu: bool) -> Layer:
+    w_scale = float(np.abs(w).max() / 127)
     wq = np.clip(np.round(w / w_scale), -127, 127).astype(int)
     bq = np.round(b / (w_scale * in_scale)).astype(int)
-    worst = int((np.abs(wq).sum(1) * 128 + np.abs(bq)).max())
+    return Layer(wq, bq, w_scale, in_scale, out_scale, relu)
+
+
+def dense_layer(layer: Layer) -> bytes:
+    """One layer of the table of lib/dense.py."""
+    worst = int((np.abs(layer.weights).sum(1) * 128 + np.abs(layer.biases)).max())
     pre = 0
     while (worst >> pre) + 1 >= 1 << 14:
         pre += 1
-    multiplier = round(w_scale * in_scale / out_scale * (1 << (15 + pre)))
+    multiplier = round(layer.w_scale * layer.in_scale / layer.out_scale * (1 << (15 + pre)))
     assert 0 < multiplier < 1 << 15, multiplier
-    head = struct.pack("<BBBBH", w.shape[1], w.shape[0], pre, relu, multiplier)
-    return head + struct.pack(f"<{len(bq)}i", *bq) + wq.astype(np.int8).tobytes()
+    n_out, n_in = layer.weights.shape
+    head = struct.pack("<BBBBH", n_in, n_out, pre, layer.relu, multiplier)
+    return head + struct.pack(f"<{n_out}i", *layer.biases) + layer.weights.astype(np.int8).tobytes()
+
+
+def tflite(layers: list[Layer], description: str) -> bytes:
+    """The same network as an int8 TFLite file: fully connected layers, zero points 0, one window at a time."""
+    model, graph = schema.ModelT(), schema.SubGraphT()
+    model.version, model.description, model.subgraphs = 3, description, [graph]
+    model.buffers = [schema.BufferT()]  # the first is empty by the format's rule
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.FULLY_CONNECTED
+    code.version = 4  # the first with int8
+    model.operatorCodes = [code]
+    graph.name, graph.tensors, graph.operators = "burst", [], []
+
+    def tensor(name: str, shape: tuple[int, ...], kind: int, scale: float, data: bytes | None = None) -> int:
+        made = schema.TensorT()
+        made.name, made.shape, made.type, made.buffer = name, list(shape), kind, 0
+        made.quantization = schema.QuantizationParametersT()
+        made.quantization.scale, made.quantization.zeroPoint = [scale], [0]
+        if data is not None:
+            held = schema.BufferT()
+            held.data = np.frombuffer(data, np.uint8)
+            made.buffer = len(model.buffers)
+            model.buffers.append(held)
+        graph.tensors.append(made)
+        return len(graph.tensors) - 1
+
+    kinds = schema.TensorType
+    at = tensor("features", (1, layers[0].weights.shape[1]), kinds.INT8, layers[0].in_scale)
+    graph.inputs = [at]
+    for i, layer in enumerate(layers):
+        n_out = layer.weights.shape[0]
+        weights = layer.weights.astype(np.int8).tobytes()
+        biases = layer.biases.astype("<i4").tobytes()
+        operator, options = schema.OperatorT(), schema.FullyConnectedOptionsT()
+        relu = schema.ActivationFunctionType.RELU if layer.relu else schema.ActivationFunctionType.NONE
+        options.fusedActivationFunction = relu
+        operator.opcodeIndex, operator.builtinOptions = 0, options
+        operator.builtinOptionsType = schema.BuiltinOptions.FullyConnectedOptions
+        operator.inputs = [
+            at,
+            tensor(f"weights_{i}", layer.weights.shape, kinds.INT8, layer.w_scale, weights),
+            tensor(f"biases_{i}", (n_out,), kinds.INT32, layer.w_scale * layer.in_scale, biases),
+        ]
+        at = tensor("score" if i == len(layers) - 1 else f"hidden_{i}", (1, n_out), kinds.INT8, layer.out_scale)
+        operator.outputs = [at]
+        graph.operators.append(operator)
+    graph.outputs = [at]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def sealed(body: bytes) -> bytes:
@@ -139,7 +210,7 @@ def burst_model() -> dict[str, bytes]:
     w1, b1, w2, b2 = fit_network(rng, x, y)
     h_scale = float(np.percentile(np.maximum(x @ w1.T + b1, 0), 99.9)) / 127
     layers = [quantise(w1, b1, 1.0, h_scale, True), quantise(w2, b2, h_scale, 1 / SCORE_PER_LOGIT, False)]
-    table = sealed(b"GD\x01" + bytes([len(layers)]) + b"".join(layers))
+    table = sealed(b"GD\x01" + bytes([len(layers)]) + b"".join(map(dense_layer, layers)))
     held_x, held_y = burst_set(np.random.default_rng(SEED + 1), 1000)
     scores = dense_reference(table, held_x)[:, 0]
     logits = (np.maximum(held_x @ w1.T + b1, 0) @ w2.T + b2)[:, 0]
@@ -152,7 +223,8 @@ def burst_model() -> dict[str, bytes]:
         ),
         "vectors": [[[int(v) for v in held_x[i]], [int(scores[i])]] for i in range(0, len(held_x), len(held_x) // 48)],
     }
-    return {"burst.bin": table, "burst.json": pretty(golden)}
+    twin = tflite(layers, "pressure burst on a node; simulated signals; firmware/models/train.py")
+    return {"burst.bin": table, "burst.tflite": twin, "burst.json": pretty(golden)}
 
 
 def door_cycle(rng: np.random.Generator, abnormal: bool) -> list[int]:
