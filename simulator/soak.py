@@ -228,7 +228,7 @@ class _Soak:
                     await asyncio.wait([*work, dark], return_when=asyncio.FIRST_COMPLETED)
                     dark.cancel()
                 for task in work:
-                    if task.done() and not task.cancelled():
+                    if task.done() and not task.cancelled() and not power.happened.is_set():
                         self.life.break_(f"a task of the gateway ended: {task.exception()!r}")
                     task.cancel()
                 await asyncio.gather(*work, return_exceptions=True)

@@ -63,7 +63,10 @@ def run(
     cpu_s = found["cpu_s_per_1000_values"]
     found["peers"] = others
     found["ratios"] = {name: round(cpu_s / its["cpu_s_per_1000_values"], 3) for name, its in others.items() if its}
-    found["note"] = "devices and platform simulated on this machine; ratios hold within one run only"
+    found["load_average"] = round(os.getloadavg()[0], 2)
+    found["note"] = (
+        "devices and platform simulated on this machine; ratios hold within one run only; a load above 1 or 2 spoils times"
+    )
     return found
 
 
