@@ -180,7 +180,7 @@ class Gateway:
     def _learnt(self, device: str, refusals: Refusals) -> None:
         self._later(self.store.decide({f"refusals/{device}": refusals.as_json()}), f"remember {device}")
 
-    def _returned(self, device: Device) -> None:
+    def _returned(self, device: Device, since_s: float | None) -> None:
         if device.profile.setup:
             self._later(self._set_up(device), f"set up {device.name}")
 

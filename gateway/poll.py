@@ -145,7 +145,7 @@ class PolledBus:
     """One bus whose devices answer when asked.
 
     refusals: what devices were found to refuse earlier; `learnt` is told when that changes, to remember it. `returned` is
-    told when a device answers for the first time, and whenever one that was lost is back.
+    told when a device answers for the first time (None), and whenever one that was lost is back (since when it had been).
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class PolledBus:
         *,
         refusals: Mapping[str, Refusals] = MappingProxyType({}),
         learnt: Callable[[str, Refusals], None] = lambda device, refusals: None,
-        returned: Callable[[Device], None] = lambda device: None,
+        returned: Callable[[Device, float | None], None] = lambda device, since_s: None,
     ) -> None:
         self.name, self.link, self.codec, self.devices = name, link, codec, devices
         self.refusals = dict(refusals)
@@ -295,13 +295,13 @@ class PolledBus:
     def _heard_of(self, device: Device) -> None:
         """Notes that a device answered, whatever it was asked."""
         health = self.health[device.name]
-        first = health.last_answer_s is None
+        first, since_s = health.last_answer_s is None, health.lost_since_s
         back = health.answered(self._clock.now())
         if back:
             log.warning("device=%s answers again", device.name)
             self._schedule.hasten(device.name, self._clock.monotonic())
         if first or back:
-            self._returned(device)
+            self._returned(device, None if first else since_s)
 
     async def _exchange(self, device: Device, procedure: Procedure[T], limits: Limits, *, write: bool = False) -> T:
         """Runs a procedure while nobody else uses the bus, and not sooner after the last one than the device can take."""
@@ -322,6 +322,10 @@ class PolledBus:
                     self._free_at[device.name] = loop.time() + limits.interval_s
         finally:
             turns.pass_on()
+
+    async def ask(self, device: Device, procedure: Procedure[T]) -> T:
+        """Runs a procedure of the bus's codec in its turn, past the plan. Raises BusError."""
+        return await self._exchange(device, procedure, _limits(device))
 
     async def write(self, device: Device, point: AnyPoint, value: float) -> None:
         """Writes one point. The caller has checked that it may. Raises BusError, ValueError when it cannot be put in the

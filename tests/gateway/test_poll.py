@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from gateway.clock import LoopClock
-from gateway.codec import Broadcast, HeardCodec
+from gateway.codec import Broadcast, HeardCodec, Limits, Span
 from gateway.codec.bthome import PART, Bthome
 from gateway.codec.modbus import Tcp
 from gateway.codec.ruuvi import Ruuvi
-from gateway.errors import ActionError, LinkError, NoAnswer, Refused
+from gateway.errors import ActionError, LinkError, NoAnswer, NoSuchPlace, Refused
 from gateway.link import Traffic
 from gateway.link.tcp import TcpLink
 from gateway.plan import ABSENT_EVERY_S, Refusals, plan_ears
@@ -458,16 +458,33 @@ async def test_a_device_that_can_only_be_written_to_is_lost_and_revived_by_its_w
 
 async def test_a_device_is_announced_when_it_is_met_and_whenever_it_comes_back() -> None:
     met: list[str] = []
-    async with polled([site_device(1), site_device(2)], {1: table()}, returned=lambda d: met.append(d.name)) as played:
+    since: list[float | None] = []
+
+    def returned(device: SiteDevice, since_s: float | None) -> None:
+        met.append(device.name)
+        since.append(since_s)
+
+    async with polled([site_device(1), site_device(2)], {1: table()}, returned=returned) as played:
         await asyncio.sleep(600)
         assert met == ["d1"]
         played.server.units[2] = Device(2, table(), turnaround_s=0.0)
         await asyncio.sleep(200)
+        last_s = played.bus.health["d2"].last_answer_s
         del played.server.units[2]
         await asyncio.sleep(600)
         played.server.units[2] = Device(2, table(), turnaround_s=0.0)
         await asyncio.sleep(200)
     assert met == ["d1", "d2", "d2"]
+    assert since == [None, None, last_s]
+
+
+async def test_a_procedure_is_run_in_its_turn_and_its_refusal_told() -> None:
+    device = site_device(1, 10.0)
+    async with polled([device], {1: table()}, run=False) as played:
+        answer = await played.bus.ask(device, played.bus.codec.read(1, Span(3, 0, 2, {}), Limits()))
+        assert len(answer) == 4
+        with pytest.raises(NoSuchPlace):
+            await played.bus.ask(device, played.bus.codec.read(1, Span(3, 60000, 2, {}), Limits()))
 
 
 async def test_writes_go_first_and_do_not_starve_reads() -> None:
