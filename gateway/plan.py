@@ -253,13 +253,14 @@ class Speaker:
 
 
 def plan_ears(devices: Sequence[Device], codecs: Mapping[str, Callable[[Device], HeardCodec]]) -> dict[str, Speaker]:
-    """Who is listened for on a bus of unasked speakers, by sender. codecs: by the protocol of a profile; each device has
-    its own, with its key and its memory, so that devices of several protocols share a radio."""
-    known = {}
+    """Who is listened for on a bus of unasked speakers, by all that it sends as. codecs: by the protocol of a profile; each
+    device has its own, with its key and its memory, so that devices of several protocols share a radio."""
+    known: dict[str, Speaker] = {}
     for device in devices:
+        codec = codecs[device.profile.protocol](device)
         columns: dict[Place, Column] = {}
         for point in device.points.values():
             assert isinstance(point, HeardPoint)
             columns[point.place] = Column(point.name, 0, 0, decoder_of(point), point.range, point.unit)
-        known[str(device.address)] = Speaker(device, codecs[device.profile.protocol](device), columns)
+        known |= dict.fromkeys(codec.senders(device.address), Speaker(device, codec, columns))
     return known

@@ -41,7 +41,6 @@ LOST_AFTER_PERIODS = 2.0
 """A device is lost when it failed that often in a row *and* said nothing for that many of its periods."""
 LEAST_SILENCE_S = 60.0
 """A device that speaks unasked, however often, is not lost sooner: radio takes away a few advertisements in a row."""
-CHECK_RADIO = "vérifier la pile, la distance, les obstacles"
 LONGEST_PAUSE_PERIODS = 16
 PROBE_SHARE = 0.01
 """A lost device is probed every LONGEST_PAUSE_PERIODS in the end, or as rarely as costs this share of the bus's time ..."""
@@ -245,7 +244,7 @@ class PolledBus:
             block = waiting.popleft()
             health.requests += 1
             try:
-                data = await self._exchange(device, self.codec.read(int(device.address), block.span, limits), limits)
+                data = await self._exchange(device, self.codec.read(device.number, block.span, limits), limits)
             except BusError as problem:
                 error = problem
                 answered = answered or isinstance(error, Refused)
@@ -325,7 +324,7 @@ class PolledBus:
 
     async def ask(self, device: Device, procedure: Procedure[T]) -> T:
         """Runs a procedure of the bus's codec in its turn, past the plan. Raises BusError."""
-        return await self._exchange(device, procedure, _limits(device))
+        return await self._exchange(device, procedure, device.limits)
 
     async def write(self, device: Device, point: AnyPoint, value: float) -> None:
         """Writes one point. The caller has checked that it may. Raises BusError, ValueError when it cannot be put in the
@@ -342,9 +341,7 @@ class PolledBus:
             raise NoAnswer(f"{device.name}: lost, and written to in vain just now; {health.last_error}")
         self._last_write_s[device.name] = loop.time()
         try:
-            await self._exchange(
-                device, self.codec.write(int(device.address), point.place, raw, limits), limits, write=True
-            )
+            await self._exchange(device, self.codec.write(device.number, point.place, raw, limits), limits, write=True)
         except Refused:
             self._heard_of(device)
             raise
@@ -360,7 +357,7 @@ class PolledBus:
         limits = device.limits
         size = bytes_of(point)
         (span,) = self.codec.spans([(point.place, size)], limits)
-        data = await self._exchange(device, self.codec.read(int(device.address), span, limits), limits, write=True)
+        data = await self._exchange(device, self.codec.read(device.number, span, limits), limits, write=True)
         start = span.offsets[point.place]
         return point.decoder()(data[start : start + size])
 
@@ -370,14 +367,16 @@ class HeardBus:
 
     def __init__(self, name: str, ear: Ear, speakers: Mapping[str, Speaker], clock: Clock, sink: Sink) -> None:
         self.name, self.ear, self.speakers = name, ear, speakers
-        self.health: dict[str, Health] = {speaker.device.name: Health() for speaker in speakers.values()}
+        self._devices = {speaker.device.name: speaker for speaker in speakers.values()}
+        self.health: dict[str, Health] = {name: Health() for name in self._devices}
         self.strangers = 0
         self._clock, self._sink = clock, sink
         self._rng = random.Random(name)  # noqa: S311 - spreads retries, no secret
         self._heard_s: dict[str, float] = {}  # by device, monotonic
         self._garbled: dict[str, str] = {}  # by device, what was wrong with all it said since it was understood
         self._adapter_error = ""
-        self._taken: dict[str, dict[Place, tuple[float, bytes]]] = {sender: {} for sender in speakers}
+        self._taken: dict[str, dict[Place, tuple[float, bytes]]] = {name: {} for name in self._devices}
+        self._flaws: dict[str, Mapping[Place, Flaw]] = {}  # by device, what its codec last said of it
 
     async def run(self) -> None:
         """Listens until cancelled, and notices who says nothing."""
@@ -394,9 +393,9 @@ class HeardBus:
         """Counts the periods in which a device said nothing. Lost, it gives readings without a value at its period, as a
         polled device does, each with since when, its last value, and what was tried."""
         started_s, started_mono_s = self._clock.now(), self._clock.monotonic()
-        while self.speakers:
+        while self._devices:
             now_s, wait_s = self._clock.monotonic(), math.inf
-            for speaker in self.speakers.values():
+            for speaker in self._devices.values():
                 device = speaker.device
                 period_s = max(device.every_s, LEAST_SILENCE_S / LOST_AFTER_FAILURES)
                 missed = self.health[device.name].failures_in_a_row
@@ -410,15 +409,14 @@ class HeardBus:
     def _missed(self, speaker: Speaker, started_s: float) -> None:
         device, health = speaker.device, self.health[speaker.device.name]
         now_s = self._clock.now()
-        tried = self.ear.trouble or self._adapter_error or self._garbled.get(device.name) or CHECK_RADIO
+        tried = self.ear.trouble or self._adapter_error or self._garbled.get(device.name) or self.ear.advice
         if health.failed(tried, now_s, device.every_s, started_s):
             log.warning("device=%s lost: not heard for %d periods", device.name, health.failures_in_a_row)
         if health.lost_since_s is None:
             return
         never = health.last_answer_s is None
         since = "le démarrage" if never else f"{datetime.fromtimestamp(health.lost_since_s, UTC):%d/%m %H:%M} UTC"
-        taken = self._taken[str(device.address)]
-        flaws = {}
+        taken, flaws = self._taken[device.name], {}
         for place, column in speaker.columns.items():
             last = column.decode(taken[place][1]) if place in taken else None
             said = "" if last is None else f", dernière valeur {last:g} {UNITS[column.unit].shown}".rstrip()
@@ -462,27 +460,36 @@ class HeardBus:
         self._garbled.pop(device.name, None)
         if self.health[device.name].answered(now_s):
             log.warning("device=%s is heard again", device.name)
-            self._taken[heard.sender].clear()
+            self._taken[device.name].clear()
         wanted = {place: raw for place, raw in said.items() if place in columns}
         if not self._news(speaker, wanted, now_s):
             return
-        taken = self._taken[heard.sender]
+        taken = self._taken[device.name]
         values: dict[str, float | None] = {}
         flaws: dict[str, Flaw] = {}
         for place, raw in wanted.items():
             taken[place] = now_s, raw
             take(columns[place], columns[place].decode(raw), values, flaws)
+        self._flaws[device.name] = speaker.codec.flaws
+        for place, flaw in speaker.codec.flaws.items():
+            if place in wanted and flaw.quality is Quality.UNCERTAIN:
+                flaws.setdefault(columns[place].point, flaw)
+            elif place in columns and place not in wanted and flaw.quality is Quality.BAD:
+                values[columns[place].point], flaws[columns[place].point] = None, flaw
         self._sink(Snapshot(device.name, now_s, values, flaws))
 
     def _news(self, speaker: Speaker, wanted: Mapping[Place, bytes], now_s: float) -> bool:
         """Whether what a device says is to be taken. Radios repeat themselves many times a second, and measure more often
         than is asked of them: a quantity is taken at its period, a state (a number without unit) when it changes too."""
         device = speaker.device
-        taken = self._taken[str(device.address)]
+        taken = self._taken[device.name]
+        if speaker.codec.flaws != self._flaws.get(device.name, {}):
+            return True
         for place, raw in wanted.items():
             if (last := taken.get(place)) is None or not 0 <= now_s - last[0] < device.every_s / 2:
                 return True
-            if raw != last[1] and speaker.columns[place].unit == "1":
+            column = speaker.columns[place]
+            if raw != last[1] and column.unit == "1" and column.decode(raw) != column.decode(last[1]):
                 return True
         return False
 

@@ -199,7 +199,7 @@ async def asked_rows(device: Device, codec: PolledCodec, link: Link) -> AsyncGen
         size = bytes_of(point)
         (span,) = codec.spans([(point.place, size)], device.limits)
         try:
-            data = await run(link, codec.read(int(device.address), span, device.limits))
+            data = await run(link, codec.read(device.number, span, device.limits))
         except BusError as error:
             silences = silences + 1 if isinstance(error, NoAnswer) else -1 << 30
             if isinstance(error, LinkError) or silences >= SILENCES_TO_GIVE_UP:
@@ -217,12 +217,12 @@ async def asked_rows(device: Device, codec: PolledCodec, link: Link) -> AsyncGen
 
 async def heard_rows(device: Device, codec: HeardCodec, ear: Ear, seconds: float) -> AsyncGenerator[Row, None]:
     """Every point as it is first heard, within a time; then those that were not."""
-    missing = dict(device.points)
+    missing, senders = dict(device.points), frozenset(codec.senders(device.address))
     why = say(f"rien entendu en {seconds:g} s", f"nothing heard within {seconds:g} s")
     try:
         async with asyncio.timeout(seconds), aclosing(ear.listen()) as broadcasts:  # type: ignore[type-var]
             async for heard in broadcasts:
-                if heard.sender != device.address:
+                if heard.sender not in senders:
                     continue
                 try:
                     said = codec.values(heard)
@@ -254,7 +254,7 @@ async def _grouped(device: Device, codec: PolledCodec, link: Link, rows: list[Ro
             if len(names) < 2 or bad & set(names):
                 continue
             try:
-                await run(link, codec.read(int(device.address), block.span, device.limits))
+                await run(link, codec.read(device.number, block.span, device.limits))
             except BusError as error:
                 told.append(say(
                     f"lus ensemble, {', '.join(names)} : {reason(error)} ; réduire max_read ou max_hole",

@@ -252,6 +252,12 @@ class Device:
         limits = self.profile.limits() if isinstance(self.profile, PolledProfile) else Limits()
         object.__setattr__(self, "limits", replace(limits, **own_limits))
 
+    @property
+    def number(self) -> int:
+        """The address as the codec of an asked bus takes it: the number that it is, or the 48 bits of a MAC."""
+        text = str(self.address)
+        return int(text.replace(":", ""), 16) if ":" in text else int(text)
+
     def period_s(self, point: AnyPoint) -> float:
         """How often the point is read: never more often than the device."""
         return max(self.every_s, duration_s(point.every)) if point.every else self.every_s

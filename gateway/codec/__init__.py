@@ -13,9 +13,12 @@ an offset; `value.Format` makes a number of the bytes there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, Protocol, TypeVar
+
+from gateway.reading import Flaw
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +46,9 @@ Procedure = Generator[Ask, bytes, T_co]
 class Broadcast:
     """Something a device said unasked.
 
-    sender: its address on the bus (BLE: AA:BB:CC:DD:EE:FF in upper case; CAN: the bus itself).
-    parts: bytes by the kind of content (BLE: 16-bit service UUID as "fcd2", manufacturer as "mfr:0499"; CAN: COB-ID
-        as "18c").
+    sender: who said it (BLE: the address, AA:BB:CC:DD:EE:FF in upper case; CAN: the COB-ID as "18c", which stands for
+        one thing that one device says).
+    parts: bytes by the kind of content (BLE: 16-bit service UUID as "fcd2", manufacturer as "mfr:0499"; CAN: "can").
     strength_dbm: of the radio signal, where there is one.
     """
 
@@ -110,7 +113,17 @@ class PolledCodec(Protocol):
 
 
 class HeardCodec(Protocol):
-    """A bus where devices speak unasked."""
+    """One device of a bus where devices speak unasked.
+
+    flaws: what the device itself has said that makes its values doubtful (uncertain), or keeps them from coming (bad), by
+    place; replaced as a whole when it says something new.
+    """
+
+    flaws: Mapping[Place, Flaw] = MappingProxyType({})
+
+    def senders(self, address: int | str) -> Iterable[str]:
+        """All that the device at this address of the site sends as (`Broadcast.sender`)."""
+        return (str(address),)
 
     def values(self, heard: Broadcast) -> Mapping[Place, bytes] | None:
         """The bytes at each place that this broadcast carries; None when it is not ours to understand. Raises

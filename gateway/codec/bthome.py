@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gateway.codec import Broadcast, Place
+from gateway.codec import Broadcast, HeardCodec, Place
 from gateway.codec.value import SIZE, Format, Type
 from gateway.errors import GarbledAnswer
 
@@ -148,7 +148,7 @@ class BthomePlace(BaseModel):
         return format_of(self.object)
 
 
-class Bthome:
+class Bthome(HeardCodec):
     """BTHome v2 as the codec of one heard device.
 
     key: its encryption key, 16 bytes; empty: it sends plain text. A device with a key is believed only when it encrypts.

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from gateway.codec import Broadcast, Place
+from gateway.codec import Broadcast, HeardCodec, Place
 from gateway.codec.value import Format
 from gateway.errors import GarbledAnswer
 
@@ -74,7 +74,7 @@ _PLACES = {
 }
 
 
-class Ruuvi:
+class Ruuvi(HeardCodec):
     """Data format 5 as the codec of one heard device. repeats: advertisements without a new measurement; only grows."""
 
     def __init__(self) -> None:

@@ -59,6 +59,11 @@ class Ear(Protocol):
         """How it listens, in words for people."""
         ...
 
+    @property
+    def advice(self) -> str:
+        """What to look at where one device is not heard and others are, in words for people."""
+        ...
+
     def listen(self) -> AsyncIterator[Broadcast]:
         """All that is heard, as it comes, until closed. Raises LinkError when the adapter is not there."""
         ...

@@ -80,6 +80,11 @@ class BleEar:
         """See `link.Ear`."""
         return "écoute passive" if self.passive else "écoute active, la passive est refusée ou n'entend rien"
 
+    @property
+    def advice(self) -> str:
+        """See `link.Ear`."""
+        return "vérifier la pile, la distance, les obstacles"
+
     async def listen(self) -> AsyncIterator[Broadcast]:
         """Broadcasts that have one of `parts`, as they come, until `close`. Raises LinkError when Bluetooth cannot be
         used, saying what to do."""

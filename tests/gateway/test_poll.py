@@ -548,7 +548,7 @@ class Air:
 
     def __init__(self, says: Sequence[tuple[float, Say]]) -> None:
         self.traffic, self._says, self.listened = Traffic(), list(says), 0
-        self.trouble, self.manner = "", "écoute"
+        self.trouble, self.manner, self.advice = "", "écoute", "vérifier la pile, la distance, les obstacles"
 
     async def listen(self) -> AsyncIterator[Broadcast]:
         self.listened += 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import gateway.site as module
 from gateway.errors import SiteError
 from gateway.profile import ModbusProfile, Profile, load_profile
-from gateway.site import SPOKEN_ON, Serial, Site, load_site, parse_site
+from gateway.site import SPOKEN_ON, Device, Serial, Site, load_site, parse_site
 
 PROFILES = Path(__file__).resolve().parents[2] / "device_profiles"
 
@@ -436,3 +436,11 @@ def test_any_value_of_the_gateway_is_taken_or_our_error(key: str, value: Any) ->
 @given(st.text(max_size=30))
 def test_any_address_of_the_platform_is_taken_or_our_error(url: str) -> None:
     check(tomllib.loads(WHOLE) | {"upstream": {"url": f"mqtts://{url}"}})
+
+
+@pytest.mark.parametrize(
+    ("address", "number"), [(17, 17), ("12345678", 12345678), ("A4:C1:38:00:00:01", 0xA4C138000001)]
+)
+def test_an_address_is_a_number_to_the_codec_of_an_asked_bus(address: int | str, number: int) -> None:
+    profile = load_profile(PROFILES, "guet/lift")
+    assert Device("d", "guet/lift", profile, "b", address, "", 60.0, {}).number == number
