@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -38,12 +38,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One piece of evidence. weight: share of the score that it explains, 0 to 1; text: a French sentence."""
+    """One piece of evidence. weight: share of the score that it explains, 0 to 1; text: a French sentence. value, usual:
+    what was seen and what is usual there, in unit (UCUM); None where that is no single number."""
 
     point: str
     feature: str
     weight: float
     text: str
+    value: float | None = None
+    usual: float | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +60,42 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
+class Confidence:
+    """Of `n` alerts of about this score, while the model was calibrated, the share `value` was right. made: on what:
+    "simulated" or "recorded"."""
+
+    value: float
+    n: int
+    made: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A departure from the usual that is only `share` of what it was, 0 to 1. value: what the point would then have shown,
+    in unit; None where that is no single number."""
+
+    point: str
+    feature: str
+    share: float
+    value: float | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counterfactual:
+    """The smallest change of the inputs named in the reasons with which the score, then `score`, would have stayed below the
+    threshold. text: a French sentence."""
+
+    score: float
+    changes: Sequence[Change]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Alert:
     """See the module. Times are UTC seconds since 1970; `onset_s` is when it probably began, `cleared_s` None while it
-    lasts. `model_sha256` is empty where a rule alone decided."""
+    lasts. `model_sha256` is empty where a rule alone decided. `confidence` is None where the model's card has no
+    calibration, `counterfactual` where no change of what is named would have been enough."""
 
     id: str
     kind: AlertKind
@@ -73,6 +110,8 @@ class Alert:
     reasons: Sequence[Reason]
     baseline: Baseline
     cleared_s: float | None = None
+    confidence: Confidence | None = None
+    counterfactual: Counterfactual | None = None
 
     def cleared(self, at_s: float) -> Alert:
         """The same alert, over since `at_s`."""
@@ -94,6 +133,7 @@ class Alert:
             "model_sha256": self.model_sha256,
             "reasons": [
                 {"point": r.point, "feature": r.feature, "weight": round(r.weight, 4), "text": r.text}
+                | _seen(r.unit, value=r.value, usual=r.usual)
                 for r in self.reasons
             ],
             "baseline": {
@@ -101,7 +141,17 @@ class Alert:
                 "fired": self.baseline.fired,
                 "score": round(self.baseline.score, 6),
             },
+            "confidence": None if self.confidence is None else asdict(self.confidence),
+            "counterfactual": None if self.counterfactual is None else self._otherwise(self.counterfactual),
         }
+
+    @staticmethod
+    def _otherwise(other: Counterfactual) -> dict[str, Any]:
+        changes = [
+            {"point": c.point, "feature": c.feature, "share": round(c.share, 4)} | _seen(c.unit, value=c.value)
+            for c in other.changes
+        ]
+        return {"score": round(other.score, 6), "changes": changes, "text": other.text}
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Alert:
@@ -113,6 +163,7 @@ class Alert:
 
     @classmethod
     def _from_json(cls, body: Mapping[str, Any]) -> Alert:
+        confidence, other = body.get("confidence"), body.get("counterfactual")  # alerts of before 2026-11-26 have none
         return cls(
             id=body["id"],
             kind=AlertKind(body["kind"]),
@@ -127,7 +178,17 @@ class Alert:
             reasons=tuple(Reason(**reason) for reason in body["reasons"]),
             baseline=Baseline(**body["baseline"]),
             cleared_s=None if body["cleared"] is None else from_iso(body["cleared"]),
+            confidence=None if confidence is None else Confidence(**confidence),
+            counterfactual=None
+            if other is None
+            else Counterfactual(other["score"], tuple(Change(**change) for change in other["changes"]), other["text"]),
         )
+
+
+def _seen(unit: str, **values: float | None) -> dict[str, Any]:
+    """The numbers that are known, six figures each, with their unit; nothing where none is."""
+    known = {name: float(f"{value:.6g}") for name, value in values.items() if value is not None}
+    return known | {"unit": unit} if known else {}
 
 
 def alert_id(kind: AlertKind, subject: str, raised_s: float) -> str:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from gateway.alert import AlertKind, Severity
+from gateway.alert import AlertKind, Confidence, Severity
 from gateway.errors import ModelError
 from gateway.profile import Closed, sentences
 from gateway.verdict import Decision
@@ -117,8 +117,39 @@ class Metrics(Closed):
     figure: list[Figure] = []
 
 
+class Band(Closed):
+    """Of `alerts` raised at this score or higher, up to the next band, `right` were right."""
+
+    score: float
+    right: int = Field(ge=0)
+    alerts: int = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _counted(self) -> Self:
+        if self.right > self.alerts:
+            raise ValueError(f"right: expected at most {self.alerts}, the alerts of the band, got {self.right}")
+        return self
+
+
+class Calibration(Closed):
+    """What became of alerts, by their score. text: of whose, and how rare what was watched for was among them: where it is
+    rarer, an alert is right less often."""
+
+    made: Literal["simulated", "recorded"]
+    text: str
+    band: list[Band] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        scores = [band.score for band in self.band]
+        if scores != sorted(set(scores)):
+            raise ValueError(f"band: expected rising scores, got {scores}")
+        return self
+
+
 class Card(Closed):
-    """A model's data sheet. decides: whether the network or the rule gives the score."""
+    """A model's data sheet. decides: whether the network or the rule gives the score. explains: whether the weights of
+    reasons are asked of the scorer (gateway.explanation), or are the window's own evidence."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     purpose: str
@@ -126,12 +157,14 @@ class Card(Closed):
     kind: AlertKind
     window: Literal["sector", "lamp", "lift", "rig"]
     decides: Literal["model", "rule"]
+    explains: Literal["scorer", "evidence"] = "evidence"
     model: Network | None = None
     decision: DecisionTable
     severity: SeverityTable
     rule: Rule
     data: Data
     metrics: Metrics
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -154,6 +187,11 @@ class Model:
         self._interpreter = interpreter
         if interpreter is not None:
             self._input, self._output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+    @property
+    def refused(self) -> bool:
+        """There is a network, but the card lets the rule decide: it was not enough better than the rule."""
+        return self.card.model is not None and self.card.decides == "rule"
 
     def judge(self, features: Features) -> float:
         """The score of these features: the network's, or the rule's where the card says so."""
@@ -191,6 +229,14 @@ class Model:
         if score >= self.card.severity.critical:
             return Severity.CRITICAL
         return Severity.MAJOR if score >= self.card.severity.major else Severity.MINOR
+
+    def confidence(self, score: float) -> Confidence | None:
+        """How often alerts of such a score were right; None where the card does not know."""
+        calibration = self.card.calibration
+        bands = [band for band in calibration.band if band.score <= score] if calibration else []
+        if calibration is None or not bands:
+            return None
+        return Confidence(round(bands[-1].right / bands[-1].alerts, 3), bands[-1].alerts, calibration.made)
 
     @property
     def described(self) -> Mapping[str, object]:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.alert import Alert, AlertKind, Baseline, Reason, Severity, alert_id
+from gateway.alert import Alert, AlertKind, Baseline, Change, Counterfactual, Reason, Severity, alert_id
+from gateway.explanation import counterfactual_of, reasons_of
 from gateway.verdict import Verdict
 from gateway.window import Features
 
 if TYPE_CHECKING:
     from gateway.inference import Model
 
-MOST_REASONS = 5
 SILENT_AFTER_PERIODS = 8
 """Periods of summaries without one good value before people are told that a device gives no data (two hours)."""
 
 
 def alert_of(subject: str, model: Model, verdict: Verdict, features: Features, now_s: float) -> Alert:
-    """The alert that a raised verdict stands for. The weights of its reasons add up to 1."""
+    """The alert that a raised verdict stands for, with why, how sure, and what would have changed it."""
     card, score = model.card, verdict.score if verdict.score is not None else 0.0
-    reasons = [reason for reason in features.evidence if reason.weight > 0][:MOST_REASONS]
-    total = sum(reason.weight for reason in reasons) or 1.0
+    reasons = reasons_of(model.judge, features)
     return Alert(
         id=alert_id(card.kind, subject, now_s),
         kind=card.kind,
@@ -32,8 +31,10 @@ def alert_of(subject: str, model: Model, verdict: Verdict, features: Features, n
         threshold=verdict.threshold,
         model=card.name,
         model_sha256=model.sha256,
-        reasons=tuple(Reason(r.point, r.feature, r.weight / total, r.text) for r in reasons),
+        reasons=reasons,
         baseline=Baseline(card.rule.name, features.rule_score > 1, features.rule_score),
+        confidence=model.confidence(score),
+        counterfactual=counterfactual_of(model.judge, features, reasons, verdict.threshold),
     )
 
 
@@ -54,4 +55,9 @@ def no_data_alert(device: str, since_s: float, now_s: float, reason: str, patien
         model_sha256="",
         reasons=(Reason(device, "silence", 1.0, text),),
         baseline=Baseline("no_data", fired=True, score=hours),
+        counterfactual=Counterfactual(
+            patience_s / 3600,
+            (Change(device, "silence", patience_s / (now_s - since_s)),),
+            f"Une seule bonne valeur de {device} dans les {patience_s / 3600:.1f} h aurait suffi.",
+        ),
     )

@@ -77,12 +77,16 @@ class Summary(Record):
 
 
 class Reason(_Part):
-    """One piece of evidence; `weight` is the share of the score that it explains, `text` a French sentence."""
+    """One piece of evidence; `weight` is the share of the score that it explains, `text` a French sentence; `value` was seen
+    where `usual` is usual, both in `unit` (UCUM), where that is a number."""
 
     point: str
     feature: str
     weight: Number
     text: str
+    value: Number | None = None
+    usual: Number | None = None
+    unit: str | None = None
 
 
 class Baseline(_Part):
@@ -91,6 +95,32 @@ class Baseline(_Part):
     rule: str
     fired: bool
     score: Number
+
+
+class Confidence(_Part):
+    """Of `n` alerts of about this score, while the model was calibrated on what is `made`, the share `value` was right."""
+
+    value: Share
+    n: Count
+    made: Literal["simulated", "recorded"]
+
+
+class Change(_Part):
+    """The point's departure from its usual, had it been only `share` of what it was; `value` is what it would have shown."""
+
+    point: str
+    feature: str
+    share: Share
+    value: Number | None = None
+    unit: str | None = None
+
+
+class Counterfactual(_Part):
+    """The smallest change of the inputs named in the reasons with which the score would have stayed below the threshold."""
+
+    score: Number
+    changes: list[Change]
+    text: Annotated[str, Field(description="a French sentence")]
 
 
 class Alert(_Part):
@@ -118,6 +148,8 @@ class Alert(_Part):
     model_sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$", description="empty where a rule alone decided")]
     reasons: list[Reason]
     baseline: Baseline
+    confidence: Annotated[Confidence | None, Field(description="null where the model has no calibration")] = None
+    counterfactual: Annotated[Counterfactual | None, Field(description="null where no such change is enough")] = None
 
 
 class AlertRecord(Record):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from gateway.alert import Alert, iso
+from gateway.alert import Alert, Confidence, iso
 from gateway.errors import StoreError
 from gateway.live import DeviceState
 from gateway.reading import Quality, Reading, split_point
@@ -89,8 +89,26 @@ class WatchView:
     alert_id: str
 
 
+UNCHANGEABLE = "Inconnu : aucun changement de ce qui est nommé n'aurait suffi, ou le modèle ne sait pas le dire."
+"""What is said of an alert without a counterfactual."""
+
+
+def sure(speech: Speech, confidence: Confidence | None) -> str:
+    """How sure an alert is, in words."""
+    if confidence is None:
+        return speech("Non étalonné : on ne sait pas quelle part de telles alertes est juste. Allez voir.")
+    share, n = speech.whole(100 * confidence.value), speech.whole(confidence.n)
+    if confidence.made == "simulated":
+        french = "{share} % des {n} alertes d'un tel score étaient justes, mesuré en simulation."
+    else:
+        french = "{share} % des {n} alertes d'un tel score étaient justes, mesuré sur des enregistrements."
+    return speech(french, share=share, n=n)
+
+
 class View:
     """The gateway, in one language, at one moment."""
+
+    unchangeable = UNCHANGEABLE
 
     def __init__(self, gateway: Gateway, speech: Speech) -> None:
         self.gateway, self.speech = gateway, speech
@@ -273,6 +291,10 @@ class View:
                 score=say.number(watch.score),
                 threshold=say.number(watch.verdict.threshold),
             )
+        if watch.model.refused:
+            score = " · ".join(
+                filter(None, (score, say("réseau non utilisé, la règle « {rule} » décide", rule=card.rule.name)))
+            )
         return WatchView(
             watch.name, kind, say(words), say.told(detail) if colon else "", say.bilingual(card.purpose), score,
             watch.judged_until_s, watch.open.id if watch.open else "",
@@ -314,6 +336,9 @@ class View:
 
     def kind_words(self, alert: Alert) -> str:
         return self.speech(KINDS[alert.kind.value])
+
+    def sure_words(self, alert: Alert) -> str:
+        return sure(self.speech, alert.confidence)
 
     def severity_words(self, alert: Alert) -> str:
         return self.speech(SEVERITIES[alert.severity.value])

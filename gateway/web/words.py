@@ -107,7 +107,20 @@ WORDS: dict[str, str] = {
     "Score": "Score",
     "Score {score} pour un seuil de {threshold} : une alerte est levée quand le score reste au-dessus du seuil.":
         "Score {score} against a threshold of {threshold}: an alert is raised when the score stays above the threshold.",
+    "réseau non utilisé, la règle « {rule} » décide": "network not used, the rule “{rule}” decides",
     "Second avis": "Second opinion",
+    "Ce qui aurait changé la décision": "What would have changed the decision",
+    "Inconnu : aucun changement de ce qui est nommé n'aurait suffi, ou le modèle ne sait pas le dire.":
+        "Unknown: no change of what is named would have been enough, or the model cannot say.",
+    "À quel point est-ce sûr ?": "How sure is it?",
+    "{share} % des {n} alertes d'un tel score étaient justes, mesuré en simulation.":
+        "{share}% of {n} alerts of such a score were right, as measured in simulation.",
+    "{share} % des {n} alertes d'un tel score étaient justes, mesuré sur des enregistrements.":
+        "{share}% of {n} alerts of such a score were right, as measured on recordings.",
+    "Non étalonné : on ne sait pas quelle part de telles alertes est juste. Allez voir.":
+        "Not calibrated: nobody knows what share of such alerts is right. Go and look.",
+    "Le réseau de ce modèle n'est pas utilisé : trop peu meilleur que la règle simple « {rule} », qui décide.":
+        "This model's neural network is not used: it is not enough better than the simple rule “{rule}”, which decides.",
     "La règle simple « {rule} » dit OUI aussi (score {score} ; oui au-dessus de 1).":
         "The simple rule “{rule}” says YES too (score {score}; yes above 1).",
     "La règle simple « {rule} » dit NON (score {score} ; oui au-dessus de 1) : regardez vous-même.":

@@ -6,7 +6,7 @@ and is the same code in training, replay and service. One file a kind of watch: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -28,12 +28,15 @@ class Features:
     x: (steps, channels) float32, channels as named in the model's card; dimensionless, clipped to the card's range.
     evidence: candidate reasons, by descending strength, their weights not yet normalised; a rule scores on these.
     rule_score: what the simple rule of this kind of watch says; above 1 it would alert.
+    ease: these features as they would be had some points, by name, departed from their usual by only a share (0 to 1) of
+    what they did; what explains a score asks for it (gateway.explanation). None where a window cannot say.
     """
 
     time_s: float
     x: NDArray[np.float32]
     evidence: Sequence[Reason]
     rule_score: float
+    ease: Callable[[Mapping[str, float]], Features] | None = None
 
 
 class Window(Protocol):

@@ -13,8 +13,9 @@ a driver are read about once an hour.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 from typing import Self
 
@@ -43,6 +44,9 @@ SEEN = STEPS + 48
 """Hours that the present state is seen in: restarts of two days, and a day of air before the first of STEPS."""
 
 CHANNELS = ("excess_temperature", "power_factor_drop", "restarts", "output_gap", "source_voltage_shift", "load")
+CHANNEL_ROLES = ("temperature", "power_factor", "starts", "output", "source_voltage", "")
+"""Whose point a channel of CHANNELS is about; the load is nobody's departure."""
+
 MOST = 3.0
 """What the rule's score is held at; so much says a driver that reports its own failure, or a lamp that stays dark."""
 
@@ -157,8 +161,7 @@ class LampWindow:
         view = _View.of(self._before(now_s, SEEN), habits, self._has_neighbours)
         evidence = [reason for reason in self._reasons(view, habits) if reason.weight >= WORTH_SAYING]
         evidence.sort(key=lambda reason: -reason.weight)
-        score = min(MOST, math.sqrt(sum(reason.weight**2 for reason in evidence)))
-        return Features(now_s, view.x(), evidence, score)
+        return self._judged(Features(now_s, view.x(), evidence, 0.0), {})
 
     def missing(self, now_s: float) -> str:
         """See `Window`."""
@@ -169,6 +172,19 @@ class LampWindow:
         if not np.isfinite(self._before(now_s, STEPS)[:, :2]).any():
             return "aucune lecture du pilote depuis 24 heures"
         return ""
+
+    def _judged(self, seen: Features, shares: Mapping[str, float]) -> Features:
+        """What was seen, had some points departed by these shares only, with the rule's score of it."""
+        by_role = [min(shares.get(point, 1.0) for point in self._inputs.get(role, ("",))) for role in CHANNEL_ROLES]
+        evidence = [replace(one, weight=one.weight * shares.get(one.point, 1.0)) for one in seen.evidence]
+        score = min(MOST, math.sqrt(sum(one.weight**2 for one in evidence)))
+        return Features(
+            seen.time_s,
+            seen.x * np.array(by_role, np.float32),
+            evidence,
+            score,
+            None if shares else partial(self._judged, seen),
+        )
 
     def _turn_to(self, hour: int) -> None:
         """Makes room for `hour`: what is 35 days older goes."""
@@ -205,7 +221,7 @@ class LampWindow:
             text = (
                 f"le pilote est à {celsius:.0f} °C, {excess:.0f} de plus que d'ordinaire à {power:.0f} W et par cet air"
             )
-            yield self._reason("temperature", "excess_temperature", excess / enough, text)
+            yield self._reason("temperature", "excess_temperature", excess / enough, text, (celsius, celsius - excess))
         if (lower := view.now(view.power_factor_drop)) is not None and habits.power_factor:
             enough = max(0.05, 5 * habits.power_factor.spread)
             text = f"le facteur de puissance a perdu {_fr(lower, 2)} à puissance égale"
@@ -216,7 +232,8 @@ class LampWindow:
             yield self._reason("starts", "restarts", min(0.9, view.restarts / 5), text)
         if (gap := view.now(view.gap)) is not None:
             text = f"le pilote donne {gap:.0f} points de courant de moins que demandé : il se protège"
-            yield self._reason("output", "output_gap", gap / 8, text)
+            given = view.now(view.output) or 0.0
+            yield self._reason("output", "output_gap", gap / 8, text, (given, given + gap))
         if (shift := view.now(view.shift)) is not None and habits.source_voltage:
             enough = max(1.5, 6 * habits.source_voltage.spread)
             text = (
@@ -224,8 +241,13 @@ class LampWindow:
             )
             yield self._reason("source_voltage", "source_voltage_shift", abs(shift) / enough, text)
 
-    def _reason(self, role: str, feature: str, weight: float, text: str) -> Reason:
-        return Reason(self._inputs[role][0], feature, max(0.0, min(MOST, weight)), text)
+    def _reason(
+        self, role: str, feature: str, weight: float, text: str, seen: tuple[float, float] | None = None
+    ) -> Reason:
+        """seen: the value and what is usual, in the role's unit."""
+        value, usual = seen or (None, None)
+        unit = ROLES[role] if seen else ""
+        return Reason(self._inputs[role][0], feature, max(0.0, min(MOST, weight)), text, value, usual, unit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +259,7 @@ class _View:
     temperature: Floats
     excess: Floats
     power_factor_drop: Floats
+    output: Floats
     gap: Floats
     shift: Floats
     started: Floats
@@ -258,6 +281,7 @@ class _View:
             temperature=rows[:, COLUMN["temperature"]],
             excess=habits.temperature.rest(power, above) if habits.temperature else nothing,
             power_factor_drop=-habits.power_factor.rest(power, factor) if habits.power_factor else nothing,
+            output=rows[:, COLUMN["output"]],
             gap=level - rows[:, COLUMN["output"]],
             shift=habits.source_voltage.rest(power, volts) if habits.source_voltage else nothing,
             started=started,

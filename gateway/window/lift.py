@@ -12,8 +12,9 @@ Roles: door_current and door_speed (mean speed of the last closing) are needed. 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -41,6 +42,9 @@ LEAST_NOW = 4
 DAYS_NEEDED = 14
 STEPS = 24
 CHANNELS = ("slowdown", "current_rise", "door_open")
+CHANNEL_ROLES = ("door_speed", "door_current", "door_state")
+"""Whose point a channel of CHANNELS is about."""
+
 SLOWER = 0.10
 """Loss of speed that is enough for an alert, together with ..."""
 
@@ -112,7 +116,7 @@ class LiftWindow:
         rows = self._before(now_s, STEPS * 4)
         evidence = [reason for reason in self._reasons(rows, habits) if reason.weight >= WORTH_SAYING]
         evidence.sort(key=lambda reason: -reason.weight)
-        return Features(now_s, _hourly(rows, habits), evidence, self._score(rows, habits))
+        return self._judged(Features(now_s, _hourly(rows, habits), evidence, 0.0), {})
 
     def missing(self, now_s: float) -> str:
         """See `Window`."""
@@ -124,19 +128,31 @@ class LiftWindow:
             return "pas assez de mesures de la porte depuis trois heures"
         return ""
 
-    def _score(self, rows: Floats, habits: _Habits) -> float:
-        slower, more = _changes(rows[-NOW:], habits)
-        wear = math.sqrt(max(0.0, slower) / SLOWER * max(0.0, more) / MORE_CURRENT)
-        return MOST if _stays_open(rows) or _fault(rows) else min(MOST, wear)
+    def _judged(self, seen: Features, shares: Mapping[str, float]) -> Features:
+        """What was seen, had some points departed by these shares only, with the rule's score of it."""
+        by_role = [min(shares.get(point, 1.0) for point in self._inputs.get(role, ("",))) for role in CHANNEL_ROLES]
+        evidence = [replace(one, weight=one.weight * shares.get(one.point, 1.0)) for one in seen.evidence]
+        by_feature = {one.feature: one.weight for one in evidence}
+        wear = math.sqrt(by_feature.get("slowdown", 0.0) * by_feature.get("current_rise", 0.0))
+        score = max(wear, by_feature.get("stays_open", 0.0), by_feature.get("fault", 0.0))
+        return Features(
+            seen.time_s,
+            seen.x * np.array(by_role, np.float32),
+            evidence,
+            min(MOST, score),
+            None if shares else partial(self._judged, seen),
+        )
 
     def _reasons(self, rows: Floats, habits: _Habits) -> Iterator[Reason]:
         slower, more = _changes(rows[-NOW:], habits)
         speed, current = habits.speed * (1 - slower), habits.current * (1 + more)
         if slower > 0 and more > 0:
             text = f"la porte se ferme à {speed:.0f} mm/s, {100 * slower:.0f} % moins vite que d'ordinaire"
-            yield Reason(self._inputs["door_speed"][0], "slowdown", min(MOST, slower / SLOWER), text)
+            weight = min(MOST, slower / SLOWER)
+            yield Reason(self._inputs["door_speed"][0], "slowdown", weight, text, speed, habits.speed, "mm/s")
             text = f"son moteur prend {current:.0f} mA, {100 * more:.0f} % de plus que d'ordinaire"
-            yield Reason(self._inputs["door_current"][0], "current_rise", min(MOST, more / MORE_CURRENT), text)
+            weight = min(MOST, more / MORE_CURRENT)
+            yield Reason(self._inputs["door_current"][0], "current_rise", weight, text, current, habits.current, "mA")
         if _stays_open(rows):
             yield Reason(self._inputs["door_state"][0], "stays_open", MOST, "la porte reste ouverte depuis une heure")
         if name := _fault(rows):

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,9 +80,16 @@ class RigWindow:
         x = np.array([(self._minute(end_s) - usual) / spread for end_s in ends])
         now = np.where(self._scored, x[-1], np.nan)
         evidence = sorted(self._reasons(now, usual, spread), key=lambda reason: -reason.weight)
-        known = now[np.isfinite(now)]
+        seen = Features(now_s, np.clip(np.nan_to_num(x), -8, 8).astype(np.float32), evidence, 0.0)
+        return self._judged(seen, now, {})
+
+    def _judged(self, seen: Features, now: Floats, shares: Mapping[str, float]) -> Features:
+        """What was seen, had some points departed by these shares only, with the rule's score of it."""
+        share = np.array([shares.get(point, 1.0) for point in self._points])
+        known = (now * share)[np.isfinite(now)]
         score = min(MOST, math.sqrt(float((known**2).mean())) / LIMIT) if len(known) else 0.0
-        return Features(now_s, np.clip(np.nan_to_num(x), -8, 8).astype(np.float32), evidence, score)
+        ease = None if shares else partial(self._judged, seen, now)
+        return Features(seen.time_s, seen.x * share.astype(np.float32), seen.evidence, score, ease)
 
     def missing(self, now_s: float) -> str:
         """See `Window`."""
@@ -117,7 +125,7 @@ class RigWindow:
             if weight >= WORTH_SAYING:  # not so for NaN
                 value = usual[index] + now[index] * spread[index]
                 text = f"{point} est à {_fr(value)}, contre {_fr(float(usual[index]))} après le démarrage"
-                yield Reason(point, "drift", min(MOST, weight), text)
+                yield Reason(point, "drift", min(MOST, weight), text, float(value), float(usual[index]))
 
 
 def _usual(rows: Floats) -> tuple[Floats, Floats]:

@@ -11,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from gateway.alert import Alert, AlertKind, Baseline, Reason, Severity, alert_id, from_iso, iso
+from gateway.alert import (
+    Alert,
+    AlertKind,
+    Baseline,
+    Change,
+    Confidence,
+    Counterfactual,
+    Reason,
+    Severity,
+    alert_id,
+    from_iso,
+    iso,
+)
 
 # What is sent is rounded: times to the second, scores to six places, weights to four.
 TIMES = st.integers(min_value=0, max_value=4_102_444_799).map(float)
@@ -20,6 +32,12 @@ REASONS = st.builds(
     Reason, point=st.text(min_size=1), feature=st.text(min_size=1), weight=st.integers(0, 10**4).map(lambda n: n / 10**4),
     text=st.text(min_size=1),
 )  # fmt: skip
+SHARES = st.integers(0, 10**4).map(lambda n: n / 10**4)
+SIX_FIGURES = st.integers(-(10**6) + 1, 10**6 - 1).map(lambda n: n / 10**3)
+CONFIDENCES = st.builds(Confidence, SHARES, st.integers(1, 10**6), st.sampled_from(["simulated", "recorded"]))
+CHANGES = st.builds(Change, st.text(), st.text(), SHARES) | st.builds(
+    Change, st.text(), st.text(), SHARES, SIX_FIGURES, st.sampled_from(["Cel", "bar"])
+)
 ALERTS = st.builds(
     Alert,
     id=st.text(min_size=1, max_size=40),
@@ -35,13 +53,17 @@ ALERTS = st.builds(
     reasons=st.lists(REASONS, max_size=4).map(tuple),
     baseline=st.builds(Baseline, rule=st.text(), fired=st.booleans(), score=SCORES),
     cleared_s=st.none() | TIMES,
+    confidence=st.none() | CONFIDENCES,
+    counterfactual=st.none() | st.builds(Counterfactual, SCORES, st.lists(CHANGES, max_size=3).map(tuple), st.text()),
 )
 
 
 def an_alert() -> Alert:
     return Alert(
         "A-1", AlertKind.LEAK, "secteur", 1e9, 1e9 + 900, Severity.MAJOR, 2.0, 1.0, "leak", "",
-        (Reason("debit/flow", "night", 1.0, "le débit de nuit monte"),), Baseline("night", True, 1.2),
+        (Reason("debit/flow", "night", 1.0, "le débit de nuit monte", 15.1, 6.0, "m3/h"),),
+        Baseline("night", True, 1.2), None, Confidence(0.9, 40, "simulated"),
+        Counterfactual(0.9, (Change("debit/flow", "night", 0.3, 8.7, "m3/h"),), "Le score serait resté sous le seuil."),
     )  # fmt: skip
 
 
@@ -71,7 +93,7 @@ def test_what_is_sent_fits_the_schema_of_the_centre(root: Path) -> None:
 @pytest.mark.parametrize(
     "change",
     [{"kind": "flood"}, {"severity": "odd"}, {"onset": "2026-01-01T00:00:00"}, {"onset": 5}, {"reasons": [{"weigth": 1}]},
-     {"reasons": None}, {"baseline": []}, {"raised": "soon"}],
+     {"reasons": None}, {"baseline": []}, {"confidence": 0.9}, {"counterfactual": {"score": 1}}, {"raised": "soon"}],
     ids=str,
 )  # fmt: skip
 def test_what_is_no_alert_is_said_to_be_none(change: dict[str, Any]) -> None:
@@ -79,7 +101,23 @@ def test_what_is_no_alert_is_said_to_be_none(change: dict[str, Any]) -> None:
         Alert.from_json(an_alert().as_json() | change)
 
 
-@pytest.mark.parametrize("key", sorted(an_alert().as_json()))
+SINCE = {"confidence", "counterfactual"}
+
+
+def test_an_alert_of_before_there_were_counterfactuals_can_be_read() -> None:
+    body = {key: value for key, value in an_alert().as_json().items() if key not in SINCE}
+    alert = Alert.from_json(body)
+    assert alert.confidence is None
+    assert alert.counterfactual is None
+
+
+def test_what_the_design_fixes_stands_before_what_was_added() -> None:
+    fixed = ["id", "kind", "subject", "onset", "raised", "cleared", "severity", "score", "threshold", "model",
+             "model_sha256", "reasons", "baseline"]  # fmt: skip
+    assert [*fixed, "confidence", "counterfactual"] == list(an_alert().as_json())
+
+
+@pytest.mark.parametrize("key", sorted(set(an_alert().as_json()) - SINCE))
 def test_a_missing_key_is_no_alert(key: str) -> None:
     body = an_alert().as_json()
     del body[key]

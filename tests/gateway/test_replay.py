@@ -165,7 +165,7 @@ def test_the_command_writes_the_same_bytes_twice_and_reads_packed_files(tmp_path
     (line,) = outs[0].read_text().splitlines()
     assert list(json.loads(line)) == [
         "id", "kind", "subject", "onset", "raised", "cleared", "severity", "score", "threshold", "model", "model_sha256",
-        "reasons", "baseline",
+        "reasons", "baseline", "confidence", "counterfactual",
     ]  # fmt: skip
 
 

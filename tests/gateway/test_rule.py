@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.alert import AlertKind, Reason, Severity
+from gateway.explanation import MOST_REASONS
 from gateway.inference import load_model
-from gateway.rule import MOST_REASONS, alert_of, no_data_alert
+from gateway.rule import alert_of, no_data_alert
 from gateway.verdict import State, Verdict
 from gateway.window import Features
 
@@ -34,8 +35,7 @@ def test_the_weights_of_reasons_add_up_to_one(weights: list[float]) -> None:
     assert all(reason.weight > 0 for reason in alert.reasons)
     if any(weights[:]):
         assert sum(reason.weight for reason in alert.reasons) == pytest.approx(1)
-        first = next(at for at, weight in enumerate(weights) if weight > 0)
-        assert alert.reasons[0].point == f"d/p{first}", "the strongest first, as the window gave them"
+        assert [r.weight for r in alert.reasons] == sorted((r.weight for r in alert.reasons), reverse=True)
     else:
         assert alert.reasons == ()
 
@@ -73,3 +73,9 @@ def test_a_silence_says_how_long_and_why() -> None:
     assert (alert.score, alert.threshold) == (3.0, 2.0)
     assert alert.reasons[0].text == "aucune valeur depuis 3.0 h : aucune réponse"
     assert no_data_alert("debit", 0.0, 3 * 3600.0, "", 7200.0).reasons[0].text == "aucune valeur depuis 3.0 h"
+    assert alert.counterfactual is not None
+    assert "2.0 h" in alert.counterfactual.text
+
+
+def test_an_alert_without_a_calibration_says_no_confidence() -> None:
+    assert alert_of("s", MODEL, raised(), features([1.0]), 0.0).confidence is None

@@ -15,7 +15,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from gateway.alert import Alert, AlertKind, Baseline, Reason, Severity, alert_id
+from gateway.alert import Alert, AlertKind, Baseline, Change, Confidence, Counterfactual, Reason, Severity, alert_id
 from gateway.app import Gateway, build_watches, home
 from gateway.clock import Clock, ScaledClock
 from gateway.profile import load_profile
@@ -158,6 +158,11 @@ def a_leak(raised_s: float = NIGHT_S - 6 * 3600, **changes: Any) -> Alert:
         "id": alert_id(AlertKind.LEAK, "secteur-moulin", raised_s), "kind": AlertKind.LEAK, "subject": "secteur-moulin",
         "onset_s": raised_s - 4 * 3600, "raised_s": raised_s, "severity": Severity.MAJOR, "score": 4.21, "threshold": 3.0,
         "model": "leak", "model_sha256": "9f1c" * 16, "reasons": reasons, "baseline": Baseline("night_flow", True, 2.13),
+        "confidence": Confidence(0.93, 41, "simulated"),
+        "counterfactual": Counterfactual(
+            2.9, (Change("debit-entree/flow", "night_flow", 0.4, 9.6, "m3/h"),),
+            "Le score serait resté sous le seuil avec debit-entree/flow à 9,6 m³/h au lieu de 15,1.",
+        ),
     }  # fmt: skip
     return Alert(**(kept | changes))
 

@@ -191,6 +191,8 @@ async def test_an_alert_on_one_page(house: House) -> None:
     reasons = [page.words.index(f"pèse {share} %") for share in (61, 27, 12)]
     assert reasons == sorted(reasons)
     assert "La règle simple « night_flow » dit OUI aussi (score 2,13" in page.words
+    assert "avec debit-entree/flow à 9,6 m³/h au lieu de 15,1" in page.words
+    assert "93 % des 41 alertes d'un tel score étaient justes, mesuré en simulation." in page.words
     assert f"leak Empreinte SHA-256 : {alert.model_sha256}" in page.words
     assert page.words.count("début 14 janv. 18:00") >= 2
     assert page.words.count("alerte 14 janv. 22:00") >= 2
@@ -202,12 +204,14 @@ async def test_an_alert_of_a_rule_about_a_device_without_data(tmp_path: Path) ->
     alert = a_leak(
         kind=AlertKind.NO_DATA, subject="pression-amont", model="no_data", model_sha256="", severity=Severity.MINOR,
         reasons=(Reason("pression-amont", "silence", 1.0, "aucune valeur depuis 2,1 h"),),
-        baseline=Baseline("no_data", False, 0.5), cleared_s=NIGHT_S - 3600,
+        baseline=Baseline("no_data", False, 0.5), cleared_s=NIGHT_S - 3600, confidence=None, counterfactual=None,
     )  # fmt: skip
     async with a_house(tmp_path, alerts=(alert,), run=False) as house:
         page = Page(await house.page(f"/alert/{alert.id}"))
         assert "Appareil sans données : pression-amont" in page.words
         assert "Une règle seule a décidé" in page.words
+        assert "Non étalonné" in page.words
+        assert "Inconnu : aucun changement de ce qui est nommé" in page.words
         assert "dit NON (score 0,500" in page.words
         assert page.of("svg", "role").count("img") == 2
         assert "/device/pression-amont" in page.of("a", "href")

@@ -1,0 +1,142 @@
+"""`guet explain`: one alert on one page of a terminal: what, since when, why, how sure, what would have changed it, who else
+was asked, and by which model. From the store of a gateway, which may be running, or from the file of a replay."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sqlite3
+import textwrap
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from gateway.alert import Alert
+from gateway.app import home
+from gateway.errors import ModelError, SiteError, StoreError
+from gateway.inference import CARD, Card, load_card
+from gateway.language import say, speaks_english
+from gateway.site import load_site
+from gateway.store import FILE
+from gateway.web.view import UNCHANGEABLE, sure
+from gateway.web.words import KINDS, SEVERITIES, Speech
+
+WIDTH = 100
+LATEST = "last"
+
+
+def explain(argv: list[str]) -> int:
+    """Explique une alerte, sur une page / Explains one alert, on one page"""
+    parser = argparse.ArgumentParser(prog="guet explain", description=explain.__doc__)
+    parser.add_argument("alert", metavar="ALERT", help="A-0123456789, ou / or last")
+    parser.add_argument(
+        "--in",
+        dest="source",
+        type=Path,
+        default=Path("site.toml"),
+        metavar="SITE.toml|ALERTS.jsonl",
+        help="la passerelle, ou ce que replay a écrit / the gateway, or what replay wrote",
+    )
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    if options.source.suffix == ".toml":
+        site = load_site(options.source, home() / "device_profiles")
+        zone, texts = ZoneInfo(site.gateway.timezone), _stored(site.data / FILE)
+    else:
+        zone, texts = ZoneInfo("UTC"), _lines(options.source)
+    alert = _chosen(options.alert, list(_alerts(texts)), options.source)
+    if options.json:
+        print(json.dumps(alert.as_json(), ensure_ascii=False, indent=2))
+    else:
+        print("\n".join(told(alert, _card(alert.model), zone)))
+    return 0
+
+
+def told(alert: Alert, card: Card | None, zone: ZoneInfo) -> list[str]:
+    """The page, line by line. card: of the model, where it is still installed."""
+    latest_s = alert.raised_s if alert.cleared_s is None else alert.cleared_s
+    speech = Speech("en" if speaks_english() else "fr", zone, latest_s)
+    number, french = speech.number, speech.told
+    lasts = say("dure encore", "still lasts")
+    over = lasts if alert.cleared_s is None else speech.full(alert.cleared_s)
+    lines = [
+        f"{speech(KINDS[alert.kind.value])} : {alert.subject}   ({alert.id})",
+        say("  gravité ", "  severity ") + speech(SEVERITIES[alert.severity.value]),
+        say("  début probable ", "  probable onset ") + speech.full(alert.onset_s),
+        say("  levée ", "  raised ") + speech.full(alert.raised_s) + say(" ; terminée ", "; cleared ") + over,
+        "",
+        say("Pourquoi", "Why"),
+    ]
+    for reason in alert.reasons:
+        lines += _wrapped(f"  {100 * reason.weight:3.0f} % ", f"{french(reason.text)}  [{reason.point}]")
+    lines += ["", say("Ce qui aurait changé la décision", "What would have changed the decision")]
+    lines += _wrapped("  ", french(alert.counterfactual.text) if alert.counterfactual else speech(UNCHANGEABLE))
+    lines += ["", say("À quel point est-ce sûr ?", "How sure is it?")]
+    lines += _wrapped("  ", sure(speech, alert.confidence))
+    if alert.confidence is not None and card is not None and card.calibration is not None:
+        lines += _wrapped("  ", speech.bilingual(card.calibration.text))
+    lines += ["", say("Second avis", "Second opinion")]
+    agrees = say("dit OUI aussi", "says YES too") if alert.baseline.fired else say("dit NON", "says NO")
+    at = say("oui au-dessus de 1", "yes above 1")
+    lines += _wrapped("  ", f"« {alert.baseline.rule} » {agrees} (score {number(alert.baseline.score)} ; {at})")
+    lines += ["", say("Décidé par", "Decided by")]
+    threshold = say("seuil", "threshold")
+    lines += _wrapped("  ", f"{alert.model}, score {number(alert.score)}, {threshold} {number(alert.threshold)}")
+    lines.append(f"  sha256 {alert.model_sha256}" if alert.model_sha256 else say("  une règle seule", "  a rule alone"))
+    if card is not None:
+        lines += _wrapped(say("  sert à : ", "  is for: "), speech.bilingual(card.purpose))
+        lines += _wrapped(say("  ne sert pas à : ", "  is not for: "), speech.bilingual(card.not_for))
+    return lines
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False)
+
+
+def _stored(file: Path) -> list[str]:
+    """The alerts of a store that may be in use. Raises StoreError."""
+    try:
+        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as disk:
+            return [body for (body,) in disk.execute("select body from alert order by raised_s, id")]
+    except sqlite3.Error as error:
+        raise StoreError(f"{file}: cannot be read: {error}; has this gateway run here? See gateway.data") from None
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return [line for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SiteError([f"{file}: cannot be read: {error}; expected SITE.toml, or ALERTS.jsonl of a replay"]) from None
+
+
+def _alerts(texts: list[str]) -> Iterator[Alert]:
+    """What can be understood; a row that the disk has garbled is nobody's alert."""
+    for text in texts:
+        try:
+            yield Alert.from_json(json.loads(text))
+        except ValueError:
+            continue
+
+
+def _chosen(name: str, alerts: list[Alert], source: Path) -> Alert:
+    by_id = {alert.id: alert for alert in alerts}
+    if name == LATEST and alerts:
+        return max(alerts, key=lambda alert: alert.raised_s)
+    if name in by_id:
+        return by_id[name]
+    known = ", ".join(list(by_id)[-5:]) or say("aucune", "none")
+    raise StoreError(
+        say(
+            f"{source} : pas d'alerte {name!r} ; les dernières : {known}",
+            f"{source}: no alert {name!r}; the latest: {known}",
+        )
+    )
+
+
+def _card(model: str) -> Card | None:
+    file = home() / "edge_models" / Path(model).name / CARD
+    try:
+        return load_card(file) if file.exists() else None
+    except ModelError:
+        return None
