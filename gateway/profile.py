@@ -10,9 +10,11 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
@@ -32,7 +34,6 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|min|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,63}$"
 FILE_NAME = r"[a-z0-9_]{1,40}/[a-z0-9_]{1,80}"
-PROTOCOLS = ("modbus", "dali", "mbus", "bthome", "ruuvi")
 OBSERVED_ONLY = ("lift", "lift_door", "lift_drive")
 """Kinds of device that nothing may ever be written to."""
 
@@ -49,7 +50,8 @@ def duration_s(text: str) -> float:
 class Closed(BaseModel):
     """A table of a file that a person writes: an unknown key is a fault."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    # Built when first used: of the kinds of profiles a site needs one or two, and each takes time and memory.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
 
 class Write(Closed):
@@ -424,12 +426,33 @@ PolledPoint = WritablePoint | MbusPoint
 HeardPoint = BthomePoint | RuuviPoint
 FilePoint = PolledPoint | HeardPoint
 AnyPoint = FilePoint | RecordedPoint
-_ADAPTER: TypeAdapter[FileProfile] = TypeAdapter(Annotated[FileProfile, Field(discriminator="protocol")])
+MODELS: Final[dict[str, type[FileProfile]]] = {
+    "modbus": ModbusProfile,
+    "dali": DaliProfile,
+    "mbus": MbusProfile,
+    "bthome": BthomeProfile,
+    "ruuvi": RuuviProfile,
+}
+"""By protocol."""
+
+
+@cache
+def _of_any_protocol() -> TypeAdapter[FileProfile]:
+    return TypeAdapter(Annotated[FileProfile, Field(discriminator="protocol")])
+
+
+def _validated(table: Mapping[str, Any]) -> FileProfile:
+    """Raises ValidationError, whose places begin with the protocol where that is one of ours."""
+    model = MODELS.get(str(table.get("protocol")))
+    if model is not None:
+        with suppress(ValidationError):
+            return model.model_validate(table)
+    return _of_any_protocol().validate_python(table)
 
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of a profile file, for editors (device_profiles/profile.schema.json)."""
-    schema = _ADAPTER.json_schema()
+    schema = _of_any_protocol().json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Guet device profile", **schema}
 
 
@@ -442,7 +465,7 @@ def parse_profile(text: str, name: str) -> Profile:
         raise ProfileError([f"{file}: not TOML: {error}"]) from None
     told: list[str] = []
     try:
-        profile = _ADAPTER.validate_python(table)
+        profile = _validated(table)
     except ValidationError as error:
         told = sentences(error, file)
         sound = _sound_part(table, error)
@@ -479,7 +502,7 @@ def _sound_part(table: Mapping[str, Any], error: ValidationError) -> FileProfile
         if places:
             sound[kind] = [entry for at, entry in enumerate(sound[kind]) if at not in places]
     try:
-        return _ADAPTER.validate_python(sound)
+        return _validated(sound)
     except ValidationError:
         return None
 
@@ -550,7 +573,7 @@ def key_of(loc: tuple[int | str, ...]) -> list[int | str]:
     """The way to a key in a file, from pydantic's, which also names the branch of a union that it took: of profiles in
     front, of a site's buses behind their number."""
     match loc:
-        case (str(tag), _, *_) if tag in PROTOCOLS:
+        case (str(tag), _, *_) if tag in MODELS:
             return list(loc[1:])
         case ("bus", number, _, *rest):
             return ["bus", number, *rest]

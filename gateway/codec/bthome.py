@@ -130,7 +130,7 @@ def format_of(object_id: int) -> Format:
 class BthomePlace(BaseModel):
     """An object of an advertisement. index: which of several with the same id, from 0."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     object: int
     index: int = Field(default=0, ge=0, le=127)

@@ -88,7 +88,7 @@ _RETRIES = 2
 class DaliPlace(BaseModel):
     """The answer to a query, or locations of a memory bank from `location` on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     query: Query | None = None
     bank: int | None = Field(default=None, ge=0, le=255)

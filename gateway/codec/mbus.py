@@ -64,7 +64,7 @@ class MbusPlace(BaseModel):
     """A number by what the telegram says of it. index: which of several that say the same, from 0. modifiers: the VIFE that
     change its meaning (0x3C: what flowed backwards)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     quantity: Quantity
     function: Literal["instantaneous", "maximum", "minimum"] = "instantaneous"

@@ -59,7 +59,7 @@ FIELDS: dict[Quantity, Field] = {
 class RuuviPlace(BaseModel):
     """A quantity of an advertisement."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     quantity: Quantity
 

@@ -52,7 +52,7 @@ class Format(BaseModel):
     sentinels: raw values that mean "no value". NaN always does.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     type: Type
     word_order: Order = "big"
