@@ -55,9 +55,10 @@ def bench(argv: list[str]) -> int:
 
 
 def _arguments(run: Any, more: list[str]) -> dict[str, Any]:
-    """`--name value` for each parameter of the bench's `run`, in the type of its default."""
+    """`--name value` for each parameter of the bench's `run`, in the type of its default; `--name` alone for a bool."""
     parser = argparse.ArgumentParser(prog="guet bench")
     for name, parameter in inspect.signature(run).parameters.items():
         kind = type(parameter.default) if parameter.default not in (None, inspect.Parameter.empty) else str
-        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, type=kind, default=argparse.SUPPRESS)
+        how: dict[str, Any] = {"action": "store_true"} if kind is bool else {"type": kind}
+        parser.add_argument(f"--{name.replace('_', '-')}", dest=name, default=argparse.SUPPRESS, **how)
     return vars(parser.parse_args(more))

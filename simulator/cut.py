@@ -10,7 +10,8 @@ _CHUNK = 65536
 
 
 class Cut:
-    """Relays 127.0.0.1:`port` to 127.0.0.1:`target`. While it is cut, connections are reset and new ones refused."""
+    """Relays 127.0.0.1:`port` to 127.0.0.1:`target`, which may change. While it is cut, connections are reset and new ones
+    refused; while it is held, they stand and nothing comes through."""
 
     def __init__(self, target: int) -> None:
         self.target, self.port = target, 0
@@ -18,6 +19,8 @@ class Cut:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._through = asyncio.Event()
+        self._through.set()
 
     async def __aenter__(self) -> Self:
         await self.mend()
@@ -30,10 +33,15 @@ class Cut:
 
     async def mend(self) -> None:
         """Lets the traffic through (again), on the same port."""
+        self._through.set()
         if self._server is None:
             self._server = await asyncio.start_server(self._relay, "127.0.0.1", self.port)
             self.port = self._server.sockets[0].getsockname()[1]
         self.is_cut = False
+
+    def hold(self) -> None:
+        """Lets nothing through until mended; what is under way is lost if it is cut meanwhile."""
+        self._through.clear()
 
     async def cut(self) -> None:
         """Drops every connection at once and refuses new ones."""
@@ -73,6 +81,7 @@ class Cut:
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while data := await reader.read(_CHUNK):
+                await self._through.wait()
                 writer.write(data)
                 await writer.drain()
         except OSError:

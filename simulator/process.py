@@ -16,13 +16,24 @@ END_WITHIN_S = 30.0
 
 
 class GatewayProcess:
-    """`guet run` of a site, in site time. page: HOST:PORT, or empty for none. Its log is `gateway.log` in `folder`."""
+    """`guet run` of a site, in site time. page: HOST:PORT, or empty for none; home: where its profiles and models are, if
+    not here. Its log is `gateway.log` in `folder`."""
 
-    def __init__(self, folder: Path, site_file: Path, clock: ScaledClock, page: str = "", dbus: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        site_file: Path,
+        clock: ScaledClock,
+        page: str = "",
+        dbus: str = "",
+        home: Path | None = None,
+    ) -> None:
         self.folder, self.clock = folder, clock
         self.kills = 0
         self._arguments = ["run", str(site_file), "--page", page, "--progress", str(folder / "progress.json")]
         self._env = os.environ | {"PYTHONUNBUFFERED": "1"} | ({"DBUS_SYSTEM_BUS_ADDRESS": dbus} if dbus else {})
+        if home is not None:
+            self._env["GUET_HOME"] = str(home)
         self._process: asyncio.subprocess.Process | None = None
 
     async def __aenter__(self) -> Self:
@@ -33,6 +44,11 @@ class GatewayProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.end()
+
+    @property
+    def pid(self) -> int | None:
+        """None while it does not run."""
+        return None if self._process is None or self._process.returncode is not None else self._process.pid
 
     async def start(self) -> None:
         """Starts it; an instance that still runs is not there any more."""

@@ -64,6 +64,29 @@ async def test_a_cut_drops_what_is_open_and_refuses_what_is_new() -> None:
             await asyncio.open_connection("127.0.0.1", cut.port)
 
 
+async def test_what_is_held_is_under_way_until_it_is_mended_or_lost() -> None:
+    async with echo() as target, Cut(target) as cut:
+        reader, writer = await asyncio.open_connection("127.0.0.1", cut.port)
+        cut.hold()
+        writer.write(b"held")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await reader.readexactly(4)
+        await cut.mend()
+        async with asyncio.timeout(5):
+            assert await reader.readexactly(4) == b"held"
+        cut.hold()
+        writer.write(b"lost")
+        await asyncio.sleep(0.1)
+        await cut.cut()
+        await cut.mend()
+        async with asyncio.timeout(5):
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+        writer.close()
+        assert await asked(cut.port, b"new") == b"new"
+
+
 async def test_it_comes_back_on_the_same_port() -> None:
     async with echo() as target, Cut(target) as cut:
         port = cut.port
