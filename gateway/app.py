@@ -42,6 +42,7 @@ from gateway.reading import Snapshot, split_point
 from gateway.site import Device, LightingEntry, Site, load_site
 from gateway.store import Store
 from gateway.summary import Summary
+from gateway.timekeeping import Timekeeper
 from gateway.upstream.mqtt import Pace, Uplink
 from gateway.upstream.payload import Kind
 from gateway.watch import Watch
@@ -144,6 +145,8 @@ class Gateway:
         self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace, chance) if site.upstream else None
         writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
         self.gate = Gate(site, writers, clock, lambda: self.online, self._record_action)
+        self._judging = asyncio.Lock()
+        self.timekeeper = Timekeeper(store, self.judge, clock, lambda: self.online, self._remember, self._judging)
         self.boot = f"{os.getpid()}-{clock.now():.0f}"
         self.actions: list[Done] = []
 
@@ -217,6 +220,7 @@ class Gateway:
             async with asyncio.TaskGroup() as tasks:
                 field = [tasks.create_task(bus.run(), name=f"bus {name}") for name, bus in self.buses.items()]
                 field.append(tasks.create_task(self._tick(), name="judge"))
+                field.append(tasks.create_task(self.timekeeper.run(), name="time"))
                 field += [
                     tasks.create_task(self._light(street), name=f"lighting {street.name}")
                     for street in self.site.lighting.values()
@@ -239,7 +243,7 @@ class Gateway:
         assert self.uplink is not None
         try:
             async with asyncio.timeout(LAST_WORDS_S):
-                while self.uplink.connected and self.uplink.outbox.pending_rows() > 0:
+                while self.uplink.connected and self.uplink.outbox.ready_rows() > 0:
                     await asyncio.sleep(0.1)
         except TimeoutError:
             log.warning("uplink: %d records are left for the next start", self.uplink.outbox.pending_rows())
@@ -266,27 +270,33 @@ class Gateway:
 
     async def _tick(self) -> None:
         """Ends periods, judges, and has what came of it on disk before it goes on."""
-        await self._remember()
+        async with self._judging:
+            await self.timekeeper.start()
+            await self._remember()
         period_s = self.site.period_s
         status_s = 0.0
         while True:
             now_s = self.clock.now()
             await self.clock.sleep(period_s - now_s % period_s + SETTLE_S)
-            now_s = self.clock.now()
-            outcome = self.judge.tick(now_s)
-            for summary in outcome.summaries:
-                self.store.add_summary(summary)
-            for alert in outcome.alerts:
-                _log_alert(alert)
-            states = {f"watch/{name}": state for name, state in outcome.states.items()}
-            if states or outcome.alerts:
-                try:
-                    await self.store.decide(states, outcome.alerts)
-                except StoreError as error:
-                    log.error("decided, but not on disk yet: %s", error)  # it stays in the store's queue
-            if now_s - status_s >= STATUS_EVERY_S:
+            async with self._judging:
+                now_s = self.clock.now()
+                await self._judge(now_s)
+            if not 0 <= now_s - status_s < STATUS_EVERY_S:
                 status_s = now_s
                 self.store.put(Kind.STATUS, now_s, self.status())
+
+    async def _judge(self, now_s: float) -> None:
+        outcome = self.judge.tick(now_s)
+        for summary in outcome.summaries:
+            self.store.add_summary(summary)
+        for alert in outcome.alerts:
+            _log_alert(alert)
+        states = {f"watch/{name}": state for name, state in outcome.states.items()}
+        if states or outcome.alerts:
+            try:
+                await self.store.decide(states, outcome.alerts)
+            except StoreError as error:
+                log.error("decided, but not on disk yet: %s", error)  # it stays in the store's queue
 
     def status(self) -> dict[str, Any]:
         """The status record's body (central/contract/status.schema.json): what this run of the gateway did so far."""

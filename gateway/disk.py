@@ -22,18 +22,31 @@ from gateway.errors import StoreError
 
 log = logging.getLogger(__name__)
 
+VERSION: Final = 2
+
 _SCHEMA: Final = """
 create table meta(name text primary key, value) without rowid;
+-- `guess`: where it is not null, by which guess of the time the row was dated.
 create table outbox(seq integer primary key autoincrement, kind text not null, time_s real not null,
-                    body text not null);
+                    body text not null, guess integer);
 create index outbox_urgent on outbox(seq) where kind in ('alert', 'audit', 'gap');
 -- In order of time, not of device: what comes in goes to the end, so a commit touches few pages.
-create table summary(start_s real, device text, period_s real, body text not null,
+create table summary(start_s real, device text, period_s real, body text not null, guess integer,
                      primary key(start_s, device, period_s)) without rowid;
-create table alert(id text primary key, raised_s real not null, cleared_s real, body text not null);
+create table alert(id text primary key, raised_s real not null, cleared_s real, body text not null, guess integer);
 create index alert_raised on alert(raised_s);
 create table state(name text primary key, body text not null) without rowid;
-pragma user_version = 1;
+"""
+_FROM_1: Final = """
+alter table outbox add column guess integer;
+alter table summary add column guess integer;
+alter table alert add column guess integer;
+"""
+_GUESSES: Final = """
+create table guess(id integer primary key, boot text not null, offset_s real not null);
+create index outbox_guess on outbox(guess) where guess is not null;
+create index summary_guess on summary(guess) where guess is not null;
+pragma user_version = 2;
 """
 
 
@@ -87,8 +100,7 @@ def opened(path: Path) -> tuple[sqlite3.Connection, Path | None]:
     disk.execute("pragma auto_vacuum = incremental")
     disk.execute("pragma journal_mode = wal")
     with transaction(disk):
-        for statement in _SCHEMA.split(";"):
-            disk.execute(statement)
+        _run(disk, _SCHEMA + _GUESSES)
         disk.execute("insert into meta values('epoch', ?)", (secrets.token_hex(6),))
     return disk, set_aside
 
@@ -121,8 +133,12 @@ def _checked(path: Path) -> tuple[sqlite3.Connection | None, str]:
         version = disk.execute("pragma user_version").fetchone()[0]
         epoch = disk.execute("select value from meta where name = 'epoch'").fetchone()
         if found == "ok" and version == 1 and epoch is not None:
+            with transaction(disk):
+                _run(disk, _FROM_1 + _GUESSES)
+            version = VERSION
+        if found == "ok" and version == VERSION and epoch is not None:
             return disk, ""
-        fault = found if found != "ok" else f"expected version 1 with an epoch, got version {version}"
+        fault = found if found != "ok" else f"expected version {VERSION} with an epoch, got version {version}"
     except sqlite3.DatabaseError as error:
         damaged = sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in damaged:
@@ -131,6 +147,11 @@ def _checked(path: Path) -> tuple[sqlite3.Connection | None, str]:
     if disk is not None:
         disk.close()
     return None, fault
+
+
+def _run(disk: sqlite3.Connection, script: str) -> None:
+    for statement in script.split(";"):
+        disk.execute(statement)
 
 
 def used_bytes(disk: sqlite3.Connection) -> int:

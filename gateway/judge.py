@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.alert import Alert
+from gateway.moved import Moved
 from gateway.reading import Snapshot
 from gateway.rule import SILENT_AFTER_PERIODS, no_data_alert
 from gateway.site import Site
@@ -75,6 +76,24 @@ class Judge:
             outcome.alerts += silence.judge(now_s)
         return outcome
 
+    def moved(self, by_s: float) -> None:
+        """The clock was set: it now says `by_s` more than it did. What runs goes on under its new time."""
+        for summariser in self._summarisers.values():
+            summariser.moved(by_s)
+        for silence in self._silence.values():
+            silence.moved(by_s)
+
+    def corrected(self, moved: Moved) -> dict[str, Any]:
+        """What was dated by a guess is put right; the windows are empty then and must be filled again (`remember`). Gives
+        the states of the watches, by name, to be stored."""
+        self._done.clear()  # they are on their way to the store, from where the windows are filled
+        for watch in self.watches.values():
+            watch.corrected(moved)
+        for silence in self._silence.values():
+            if silence.open is not None:
+                silence.open = moved.alert(silence.open)
+        return {name: watch.state() for name, watch in self.watches.items()}
+
     def _distribute(self, summary: Summary) -> None:
         for watch in self.watches.values():
             watch.add(summary)
@@ -95,6 +114,10 @@ class _Silence:
             self.good_s, self.reason = snapshot.time_s, ""
         elif snapshot.flaws:
             self.reason = next(iter(snapshot.flaws.values())).reason
+
+    def moved(self, by_s: float) -> None:
+        if self.good_s is not None:
+            self.good_s += by_s
 
     def judge(self, now_s: float) -> list[Alert]:
         if self.good_s is None or self.good_s > now_s:  # just started, or the clock was put back

@@ -15,7 +15,7 @@ from gateway.store import Store
 from gateway.upstream.payload import URGENT, Kind, Record
 
 _KINDS: Final = ", ".join(f"'{kind.value}'" for kind in sorted(URGENT))
-_COLUMNS: Final = "select seq, kind, time_s, body from outbox where kind"
+_COLUMNS: Final = "select seq, kind, time_s, body from outbox where guess is null and kind"
 _DAY_S: Final = 86_400.0
 
 
@@ -76,8 +76,15 @@ class Outbox:
 
     def pending_rows(self) -> int:
         """How many wait."""
+        return self._waiting("outbox")
+
+    def ready_rows(self) -> int:
+        """How many of them may leave now: those that a guess of the time has dated wait until it is put right."""
+        return self._waiting("(select seq from outbox where guess is null)")
+
+    def _waiting(self, rows: str) -> int:
         leaving = json.dumps(list(self._leaving))
-        sql = "select count(*) from outbox where seq not in (select value from json_each(?))"
+        sql = f"select count(*) from {rows} where seq not in (select value from json_each(?))"  # noqa: S608 - ours
         return int(self._store.rows(sql, (leaving,))[0][0])
 
     def last_seq(self) -> int:

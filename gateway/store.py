@@ -19,14 +19,16 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from gateway.alert import Alert
 from gateway.clock import Clock
+from gateway.correction import correct, release
 from gateway.disk import connect, locked, note, opened, transaction, used_bytes
 from gateway.errors import StoreError
+from gateway.room import DELETE, PUT, Counters, Dropped, Limits, Room
 from gateway.summary import Summary
 from gateway.upstream.payload import URGENT, Kind, body_text, runs, time_text
 
@@ -34,16 +36,12 @@ log = logging.getLogger(__name__)
 
 FILE: Final = "store.db"
 DURABLE_WITHIN_S: Final = 60.0
-_DAY_S: Final = 86_400.0
-_GAP_RUNS: Final = 500
 _ROOM_ROWS: Final = 1000
-_OLD_ALERTS: Final = 10
 
-_PUT: Final = "insert into outbox(kind, time_s, body) values(?, ?, ?)"
-_SUMMARY: Final = "insert or replace into summary values(?, ?, ?, ?)"
-_ALERT: Final = "insert or replace into alert values(?, ?, ?, ?)"
+_SUMMARY: Final = "insert or replace into summary values(?, ?, ?, ?, ?)"
+_ALERT: Final = "insert or replace into alert values(?, ?, ?, ?, ?)"
+_GUESS: Final = "insert or ignore into guess values(?, ?, ?)"
 _STATE: Final = "insert or replace into state values(?, ?)"
-_DELETE: Final = "delete from outbox where seq between ? and ?"
 
 
 _T = TypeVar("_T")
@@ -51,56 +49,20 @@ _Statement = tuple[str, tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What the store may use. A group is committed after `commit_s` (real seconds) or `commit_rows`; `queue_rows` may
-    wait in memory; `space_bytes` on disk, of which the share `reserve` is for alerts, audit and gaps alone."""
-
-    commit_s: float = 1.0
-    commit_rows: int = 100
-    queue_rows: int = 10_000
-    space_bytes: int = 512 * 1024 * 1024
-    reserve: float = 0.1
-    summary_days: float = 400.0
-    alert_days: float = 1100.0
-
-
-@dataclass(slots=True)
-class _Dropped:
-    """Rows of one kind that were dropped since the last gap record: how many, and from when to when."""
-
-    count: int = 0
-    from_s: float = float("inf")
-    to_s: float = float("-inf")
-
-    def add(self, time_s: float) -> None:
-        self.count += 1
-        self.from_s, self.to_s = min(self.from_s, time_s), max(self.to_s, time_s)
-
-
-@dataclass(frozen=True, slots=True)
 class _Job:
-    """Statements that are committed together; `done` is told when they are."""
+    """Statements that are committed together; `done` is told when they are. `work` comes after those of all jobs of the
+    same commit."""
 
     statements: Sequence[_Statement]
     urgent: bool = False
     done: Callable[[BaseException | None], None] | None = None
-
-
-@dataclass(slots=True)
-class Counters:
-    """Since this process opened the store. `bytes_kept`: of bodies; rows dropped by kind, for whatever cause."""
-
-    rows: int = 0
-    commits: int = 0
-    bytes_kept: int = 0
-    failures: int = 0
-    dropped: dict[Kind, int] = field(default_factory=dict)
+    work: Callable[[sqlite3.Connection], object] | None = None
 
 
 class Store:
     """See the module. Made by `Store.open`; used from the thread of the event loop that opened it."""
 
-    def __init__(self, folder: Path, clock: Clock, limits: Limits) -> None:
+    def __init__(self, folder: Path, clock: Clock, limits: Limits, thread: bool) -> None:
         self.path, self.limits = folder / FILE, limits
         self._clock = clock
         self.counters = Counters()
@@ -111,9 +73,12 @@ class Store:
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Condition()
         self._queue: deque[_Job] = deque()
-        self._hurry = self._closing = self._writing = False
-        self._dropped: dict[Kind, _Dropped] = {}
-        self._thinned_to = 0
+        self._hurry = self._closing = False
+        self._pause_s = 0.0
+        self._dropped: dict[Kind, Dropped] = {}
+        self._room = Room(limits, clock, self.counters)
+        self._guesses: dict[tuple[str, float], int] = {}
+        self._holding = True
         self._lock, epochs_before = locked(folder)
         try:
             self._disk, set_aside = opened(self.path)
@@ -121,45 +86,56 @@ class Store:
             self._reader = connect(self.path)
             self._reader.execute("pragma query_only = on")
             self._reader.text_factory = lambda text: text.decode(errors="replace")
+            self._last_guess = int(self._disk.execute("select coalesce(max(id), 0) from guess").fetchone()[0])
             if self.epoch not in epochs_before:
                 # All of them: what one vanished store had to say of another may have vanished with it.
                 with transaction(self._disk):
-                    self._disk.executemany(_PUT, [_vanished(epoch, clock.now()) for epoch in epochs_before])
+                    self._disk.executemany(PUT, [_vanished(epoch, clock.now()) for epoch in epochs_before])
             note(self._lock, self.epoch)
         except sqlite3.Error as error:
             self._lock.close()
             raise StoreError(
                 f"{self.path}: expected a store that can be opened, got: {error}; look at the disk"
             ) from error
-        self._writer = threading.Thread(target=self._write, name="store", daemon=True)
-        self._writer.start()
+        self._writer = threading.Thread(target=self._write, name="store", daemon=True) if thread else None
+        self._timer: asyncio.TimerHandle | None = None
+        if self._writer is not None:
+            self._writer.start()
         self.set_aside = set_aside
         """The damaged file that this one replaces, if there was one."""
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, folder: Path, clock: Clock, limits: Limits | None = None) -> AsyncIterator[Self]:
+    async def open(
+        cls, folder: Path, clock: Clock, limits: Limits | None = None, *, thread: bool = True
+    ) -> AsyncIterator[Self]:
         """The store in `folder`, made where there is none. Raises StoreError when it cannot be used, or another process
-        uses it. A damaged file is set aside beside it (`set_aside`), and the new one begins with a gap record."""
+        uses it. A damaged file is set aside beside it (`set_aside`), and the new one begins with a gap record. Without a
+        thread of its own it writes on the event loop's: for virtual time, which would leap while a thread works."""
         folder.mkdir(parents=True, exist_ok=True)
-        store = cls(folder, clock, limits or Limits())
+        store = cls(folder, clock, limits or Limits(), thread)
         try:
             yield store
         finally:
-            await asyncio.to_thread(store._close)
+            if thread:
+                await asyncio.to_thread(store._close)
+            else:
+                store._close()
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def add_summary(self, summary: Summary) -> None:
         """Keep it and send it. Committed within a second or so; never waits."""
-        body = self._text(summary.as_json())
-        row = (summary.start_s, summary.device, summary.period_s, body)
-        self._add(Kind.SUMMARY, summary.start_s, ((_SUMMARY, row), (_PUT, (Kind.SUMMARY.value, summary.start_s, body))))
+        body, (rows, guess, held) = self._text(summary.as_json()), self._dated()
+        rows.append((_SUMMARY, (summary.start_s, summary.device, summary.period_s, body, guess)))
+        rows.append((PUT, (Kind.SUMMARY.value, summary.start_s, body, held)))
+        self._add(Kind.SUMMARY, summary.start_s, rows)
 
     def put(self, kind: Kind | str, time_s: float, body: Mapping[str, Any]) -> None:
         """Send a record. Alerts go through `decide`. Raises ValueError for a body that cannot be a record's."""
-        kind = Kind(kind)
-        self._add(kind, time_s, ((_PUT, (kind.value, float(time_s), self._text(body))),))
+        kind, (rows, _, held) = Kind(kind), self._dated()
+        rows.append((PUT, (kind.value, float(time_s), self._text(body), held)))
+        self._add(kind, time_s, rows)
 
     async def decide(
         self,
@@ -169,21 +145,44 @@ class Store:
     ) -> None:
         """Keep what was decided, all of it or nothing: states by name, alerts raised or cleared, audits as (time,
         body). Durable when it returns; raises StoreError when the disk did not take it in time (it goes on trying)."""
-        rows: list[_Statement] = [(_STATE, (name, json.dumps({"state": state}))) for name, state in states.items()]
+        rows, guess, held = self._dated()
+        rows += _states(states)
         for alert in alerts:
             body = alert.as_json()
-            rows.append((_ALERT, (alert.id, alert.raised_s, alert.cleared_s, json.dumps(body))))
+            rows.append((_ALERT, (alert.id, alert.raised_s, alert.cleared_s, json.dumps(body), guess)))
             changed_s = alert.raised_s if alert.cleared_s is None else alert.cleared_s
-            rows.append((_PUT, (Kind.ALERT.value, changed_s, self._text({"alert": body}))))
+            rows.append((PUT, (Kind.ALERT.value, changed_s, self._text({"alert": body}), None)))
         for time_s, audit in audits:
-            rows.append((_PUT, (Kind.AUDIT.value, time_s, self._text(audit))))
+            rows.append((PUT, (Kind.AUDIT.value, time_s, self._text(audit), held)))
         await self._durably(rows, urgent=True)
+
+    async def correct(self, boot: str, offset_s: float, steady_s: float, states: Mapping[str, Any]) -> None:
+        """UTC is `offset_s` ahead of this boot's steady clock, which is at `steady_s`: whatever a guess of the same boot has
+        dated is moved, and the states kept, all of it or nothing. No record waits for it after that. Durable when it
+        returns, like `decide`."""
+
+        def work(disk: sqlite3.Connection) -> None:
+            if count := correct(disk, boot, offset_s, steady_s):
+                log.warning(
+                    "store %s: the time is known now, %d rows that a guess had dated are moved", self.path, count
+                )
+
+        self._guesses.clear()
+        self._holding = True
+        await self._durably(_states(states), urgent=True, work=work)
+
+    async def release(self, but: str = "") -> None:
+        """Records that wait until the time is known wait no longer, but for those of the boot `but`. Without one, new ones
+        will not wait either."""
+        self._holding = bool(but)
+        await self._durably((), urgent=True, work=lambda disk: release(disk, but))
 
     def import_summaries(self, summaries: Iterable[Summary]) -> None:
         """Take over a history, to remember and not to send. Durable after `flush`, or once the store is closed."""
         rows: list[_Statement] = []
         for summary in summaries:
-            rows.append((_SUMMARY, (summary.start_s, summary.device, summary.period_s, body_text(summary.as_json()))))
+            body = body_text(summary.as_json())
+            rows.append((_SUMMARY, (summary.start_s, summary.device, summary.period_s, body, None)))
             if len(rows) == _ROOM_ROWS:
                 self._submit(_Job(rows))
                 rows = []
@@ -193,16 +192,6 @@ class Store:
         """Wait until all that was handed over is durable."""
         await self._durably((), urgent=True)
 
-    def settle(self) -> None:
-        """Has what waits committed now, and blocks until that is done or has failed: for virtual time, which would
-        otherwise leap while the writer's thread works."""
-        if not (self._queue or self._writing):
-            return
-        with self._wake:
-            self._hurry = bool(self._queue)
-            self._wake.notify()
-            self._wake.wait_for(lambda: self.fault or not (self._queue or self._writing), DURABLE_WITHIN_S)
-
     def delete(self, seqs: Collection[int], done: Callable[[], None]) -> None:
         """Rows of the outbox that the platform has taken over. Not urgent: after a power cut they are sent again, which
         the platform notices. `done` is called on the event loop once they are gone."""
@@ -211,13 +200,15 @@ class Store:
             del error
             self._call(done)
 
-        self._submit(_Job([(_DELETE, run) for run in runs(seqs)], done=tell))
+        self._submit(_Job([(DELETE, run) for run in runs(seqs)], done=tell))
 
     def give_up(self, seq: int, time_s: float) -> None:
         """A row of the outbox that the disk has garbled: instead of it goes a gap record."""
-        what = _Dropped()
+        what = Dropped()
         what.add(time_s)
-        self._submit(_Job([(_DELETE, (seq, seq)), (_PUT, self._gap("damaged", None, what, [(seq, seq)]))], urgent=True))
+        self._submit(
+            _Job([(DELETE, (seq, seq)), (PUT, self._room.gap("damaged", None, what, [(seq, seq)]))], urgent=True)
+        )
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -241,6 +232,11 @@ class Store:
         made = (_read(Alert.from_json, body) for (body,) in rows)
         return [alert for alert in made if alert is not None]
 
+    def newest_s(self) -> float:
+        """Until when the site's memory goes, as far as its times are no guess; 0 without any."""
+        rows = self.rows("select start_s + period_s from summary where guess is null order by start_s desc limit 1")
+        return float(rows[0][0]) if rows else 0.0
+
     def state(self, name: str) -> Any:
         """What `decide` last kept under that name; None when it never did."""
         rows = self.rows("select body from state where name = ?", (name,))
@@ -257,6 +253,18 @@ class Store:
         except sqlite3.Error as error:
             raise StoreError(f"{self.path}: cannot be read: {error}; look at the disk") from error
 
+    def _dated(self) -> tuple[list[_Statement], int | None, int | None]:
+        """What goes with rows that are written now: a statement, the guess that dates them if it is one, and the same if
+        their records wait until it is put right."""
+        guess = self._clock.guess
+        if guess is None:
+            return [], None, None
+        if guess not in self._guesses:
+            self._last_guess += 1
+            self._guesses[guess] = self._last_guess
+        number = self._guesses[guess]
+        return [(_GUESS, (number, *guess))], number, number if self._holding else None
+
     def _text(self, body: Mapping[str, Any]) -> str:
         """A record's body, marked where its times are a guess."""
         return body_text(body if self._clock.trusted else {**body, "time_trusted": False})
@@ -272,7 +280,7 @@ class Store:
 
     def _drop(self, kind: Kind, time_s: float) -> None:
         with self._wake:
-            self._dropped.setdefault(kind, _Dropped()).add(time_s)
+            self._dropped.setdefault(kind, Dropped()).add(time_s)
         self.counters.dropped[kind] = self.counters.dropped.get(kind, 0) + 1
 
     def _submit(self, job: _Job) -> None:
@@ -282,10 +290,17 @@ class Store:
             self._queue.append(job)
             if job.urgent:
                 self._hurry = True
-            if self._hurry or len(self._queue) in (1, self.limits.commit_rows):
+            if self._writer is None:
+                self._plan()
+            elif self._hurry or len(self._queue) in (1, self.limits.commit_rows):
                 self._wake.notify()
 
-    async def _durably(self, statements: Sequence[_Statement], urgent: bool) -> None:
+    async def _durably(
+        self,
+        statements: Sequence[_Statement],
+        urgent: bool,
+        work: Callable[[sqlite3.Connection], object] | None = None,
+    ) -> None:
         if len(self._queue) >= 2 * self.limits.queue_rows:
             raise StoreError(
                 f"{self.path}: takes nothing more: {self.fault or 'the disk is too slow'}; look at the disk"
@@ -300,7 +315,7 @@ class Store:
             else:
                 done.set_exception(error)
 
-        self._submit(_Job(statements, urgent, lambda error: self._call(settle, error)))
+        self._submit(_Job(statements, urgent, lambda error: self._call(settle, error), work))
         try:
             async with asyncio.timeout(DURABLE_WITHIN_S):
                 await done
@@ -316,65 +331,79 @@ class Store:
         except RuntimeError:  # the loop is gone: nobody waits any more
             pass
 
-    # -- the writer's thread ---------------------------------------------------------------------------------------
+    # -- the writer's thread, or the event loop's turns that stand in for it -----------------------------------------------
 
     def _write(self) -> None:
-        pause_s = 0.0
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._queue or self._closing)
                 if not self._queue:
                     return
-                self._wake.wait_for(
-                    lambda: self._hurry or self._closing or len(self._queue) >= self.limits.commit_rows,
-                    self.limits.commit_s,
-                )
-                self._writing = True
-                jobs, self._queue = self._queue, deque()
-                dropped, self._dropped = self._dropped, {}
-                self._hurry = False
-            try:
-                self._commit(jobs, dropped)
-            except sqlite3.Error as error:
-                self._failed(error, jobs, dropped)
-                pause_s = min(max(2 * pause_s, 0.5), 30.0)
-                self._written()
-                if self._closing:
-                    return
+                self._wake.wait_for(lambda: self._closing or self._is_due(), self.limits.commit_s)
+            self._turn()
+            if self._pause_s:
                 with self._wake:
-                    self._wake.wait_for(lambda: self._closing, pause_s)
-            else:
-                self._written()
-                pause_s = 0.0
+                    if self._wake.wait_for(lambda: self._closing, self._pause_s):
+                        return
 
-    def _written(self) -> None:
+    def _plan(self) -> None:
+        """Has the loop write what waits when it is due; after a failure not before its pause is over."""
+        in_s = self._pause_s or (0.0 if self._is_due() else self.limits.commit_s)
+        if self._timer is not None:
+            if self._pause_s or self._loop.time() + in_s >= self._timer.when():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_later(in_s, self._loop_turn)
+
+    def _loop_turn(self) -> None:
+        self._timer = None
+        self._turn()
+        if self._queue:
+            self._plan()
+
+    def _is_due(self) -> bool:
+        return self._hurry or len(self._queue) >= self.limits.commit_rows
+
+    def _turn(self) -> None:
+        """Commits all that waits; when that fails, sets for how long to pause."""
         with self._wake:
-            self._writing = False
-            self._wake.notify_all()
+            jobs, self._queue = self._queue, deque()
+            dropped, self._dropped = self._dropped, {}
+            self._hurry = False
+        try:
+            self._commit(jobs, dropped)
+        except sqlite3.Error as error:
+            self._failed(error, jobs, dropped)
+            self._pause_s = min(max(2 * self._pause_s, 0.5), 30.0)
+        else:
+            self._pause_s = 0.0
 
-    def _commit(self, jobs: Collection[_Job], dropped: Mapping[Kind, _Dropped]) -> None:
+    def _commit(self, jobs: Collection[_Job], dropped: Mapping[Kind, Dropped]) -> None:
         statements: dict[str, list[tuple[Any, ...]]] = {}
         for job in jobs:
             for sql, values in job.statements:
                 statements.setdefault(sql, []).append(values)
         for kind, what in dropped.items():
-            statements.setdefault(_PUT, []).append(self._gap("queue", kind, what, ()))
+            statements.setdefault(PUT, []).append(self._room.gap("queue", kind, what, ()))
         with transaction(self._disk):
             for sql, rows in statements.items():
                 self._disk.executemany(sql, rows)
-            self._make_room()
+            for job in jobs:
+                if job.work is not None:
+                    job.work(self._disk)
+            self._room.make(self._disk)
         self.fault = ""
-        put = statements.get(_PUT, ())
+        put = statements.get(PUT, ())
         self.counters.commits += 1
         self.counters.rows += len(put)
         self.counters.bytes_kept += sum(len(row[2]) for row in put)
         for job in jobs:
             if job.done is not None:
                 job.done(None)
-        if put:
+        if put or any(job.work is not None for job in jobs):
             self._call(self.arrived.set)
 
-    def _failed(self, error: sqlite3.Error, jobs: deque[_Job], dropped: Mapping[Kind, _Dropped]) -> None:
+    def _failed(self, error: sqlite3.Error, jobs: deque[_Job], dropped: Mapping[Kind, Dropped]) -> None:
         """Nothing was written: put everything back, in front."""
         if not self.fault:
             log.error("store %s: cannot be written, will try again: %s", self.path, error)
@@ -383,83 +412,20 @@ class Store:
         with self._wake:
             self._queue.extendleft(reversed(jobs))
             for kind, what in dropped.items():
-                since = self._dropped.setdefault(kind, _Dropped())
+                since = self._dropped.setdefault(kind, Dropped())
                 since.count += what.count
                 since.from_s, since.to_s = min(since.from_s, what.from_s), max(since.to_s, what.to_s)
-
-    def _gap(self, reason: str, kind: Kind | None, what: _Dropped, seqs: Sequence[tuple[int, int]]) -> tuple[Any, ...]:
-        """A row of the outbox that says what is missing; `seqs`: its numbers, where it had got any."""
-        body = {
-            "reason": reason,
-            "dropped": kind and kind.value,
-            "count": what.count,
-            "from": time_text(what.from_s),
-            "to": time_text(what.to_s),
-            "seqs": seqs,
-        }
-        return Kind.GAP.value, self._clock.now(), body_text(body)
-
-    # -- room ------------------------------------------------------------------------------------------------------
-
-    def _make_room(self) -> None:
-        """Within the writer's transaction. In this order: what is too old; unsent readings; memory older than sixty days;
-        unsent status; then the oldest of memory, and every other one of the older unsent summaries, so that what is old
-        gets coarser."""
-        now_s = self._clock.now()
-        if self.counters.commits % 100 == 0 and self._clock.trusted:
-            # Bit by bit: a clock that went years ahead and is mended soon must not cost the site its memory.
-            self._forget(now_s - self.limits.summary_days * _DAY_S)
-            old_s = now_s - self.limits.alert_days * _DAY_S
-            sql = "select id from alert where cleared_s < ? and raised_s < ? order by raised_s limit ?"
-            self._disk.execute(f"delete from alert where id in ({sql})", (old_s, old_s, _OLD_ALERTS))  # noqa: S608
-        limit = int(self.limits.space_bytes * (1 - self.limits.reserve))
-        while used_bytes(self._disk) > limit:
-            if self._drop_rows(Kind.READING, 1) or self._forget(now_s - 60 * _DAY_S) or self._drop_rows(Kind.STATUS, 1):
-                continue
-            forgot, thinned = self._forget(now_s - _DAY_S), self._drop_rows(Kind.SUMMARY, 2)
-            if not (forgot or thinned or self._drop_rows(Kind.SUMMARY, 1)):
-                return
-
-    def _drop_rows(self, kind: Kind, every: int) -> bool:
-        """Of a thousand unsent rows, those of every one, or every second, of their times: what several devices did in one
-        period goes or stays together. One call goes on where the last one ended, through all but the newest thousand.
-        Counted in gap records; False when there is too little to take."""
-        sql = "select seq, time_s from outbox where kind = ? and seq > ? order by seq limit ?"
-        rows = self._disk.execute(sql, (kind.value, self._thinned_to if every > 1 else 0, 2 * _ROOM_ROWS)).fetchall()
-        if every > 1 and len(rows) < 2 * _ROOM_ROWS:
-            rows = self._disk.execute(sql, (kind.value, 0, _ROOM_ROWS)).fetchall()
-        rows = rows[:_ROOM_ROWS]
-        times = sorted({time_s for _, time_s in rows})
-        if len(times) < every:
-            return False
-        if every > 1:
-            self._thinned_to = rows[-1][0]
-        chosen = set(times[every - 1 :: every])
-        leaving = {seq: time_s for seq, time_s in rows if time_s in chosen}
-        found = list(runs(leaving))
-        self._disk.executemany(_DELETE, found)
-        self.counters.dropped[kind] = self.counters.dropped.get(kind, 0) + len(leaving)
-        for start in range(0, len(found), _GAP_RUNS):
-            part, what = found[start : start + _GAP_RUNS], _Dropped()
-            for first, last in part:
-                for seq in range(first, last + 1):
-                    what.add(leaving[seq])
-            self._disk.execute(_PUT, self._gap("space", kind, what, part))
-        return True
-
-    def _forget(self, older_than_s: float) -> bool:
-        """The oldest thousand summaries of the site's memory."""
-        sql = (
-            "delete from summary where (start_s, device, period_s) in "
-            "(select start_s, device, period_s from summary where start_s < ? order by start_s limit ?)"
-        )
-        return self._disk.execute(sql, (older_than_s, _ROOM_ROWS)).rowcount > 0
 
     def _close(self) -> None:
         with self._wake:
             self._closing = True
             self._wake.notify()
-        self._writer.join(DURABLE_WITHIN_S)
+        if self._writer is not None:
+            self._writer.join(DURABLE_WITHIN_S)
+        elif self._queue:
+            self._turn()
+        if self._timer is not None:
+            self._timer.cancel()
         self._reader.close()
         try:
             self._disk.execute("pragma incremental_vacuum")
@@ -482,4 +448,11 @@ def _vanished(epoch: str, now_s: float) -> tuple[Any, ...]:
     """A row of the outbox: the store of that epoch is no more, and nobody knows how much of it was unsent."""
     unknown = {"dropped": None, "count": None, "from": None, "seqs": ()}
     body = {"reason": "damaged", "to": time_text(now_s), "epoch_lost": epoch, **unknown}
-    return Kind.GAP.value, now_s, body_text(body)
+    return Kind.GAP.value, now_s, body_text(body), None
+
+
+def _states(states: Mapping[str, Any]) -> list[_Statement]:
+    return [(_STATE, (name, json.dumps({"state": state}))) for name, state in states.items()]
+
+
+__all__ = ["DURABLE_WITHIN_S", "FILE", "Counters", "Limits", "Store"]

@@ -7,10 +7,11 @@ cut time in the same places.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.alert import from_iso, iso
+from gateway.moved import moved_start
 from gateway.reading import Quality, Snapshot
 
 PERIOD_S = 900
@@ -28,6 +29,22 @@ class Aggregate:
     max: float | None
     last: float | None
 
+    def joined(self, later: Aggregate) -> Aggregate:
+        """This part of a period and a later one as one."""
+        if self.mean is None or later.mean is None:
+            known = self if later.mean is None else later
+            return replace(known, n=self.n + later.n, bad=self.bad + later.bad)
+        n = self.n + later.n
+        assert self.min is not None and later.min is not None and self.max is not None and later.max is not None  # noqa: PT018
+        return Aggregate(
+            n,
+            self.bad + later.bad,
+            self.mean + (later.mean - self.mean) * later.n / n,
+            min(self.min, later.min),
+            max(self.max, later.max),
+            later.last,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -42,6 +59,13 @@ class Summary:
         """The contract's object (central/contract/summary.schema.json), without the identity of the record."""
         points = {name: [a.n, a.bad, a.mean, a.min, a.max, a.last] for name, a in self.points.items()}
         return {"device": self.device, "time": iso(self.start_s), "period_s": self.period_s, "points": points}
+
+    def joined(self, later: Summary) -> Summary:
+        """This part of a period and a later one, of the same device, as one summary."""
+        ours, theirs, none = self.points, later.points, Aggregate(0, 0, None, None, None, None)
+        names = dict.fromkeys((*ours, *theirs))
+        points = {name: ours.get(name, none).joined(theirs.get(name, none)) for name in names}
+        return replace(self, points=points)
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Summary:
@@ -108,6 +132,11 @@ class Summariser:
                 running = points[name] = _Running()
             bad = flaws and (flaw := flaws.get(name)) is not None and flaw.quality is Quality.BAD
             running.add(None if bad else value)
+
+    def moved(self, by_s: float) -> None:
+        """The clock was set: what runs is dated anew, to the whole period that it lies in for the most part."""
+        if self.start_s is not None:
+            self.start_s = moved_start(self.start_s, self.period_s, by_s)
 
     def close(self, now_s: float) -> Iterator[Summary]:
         """The running period's summary, if that period is over at `now_s`."""

@@ -12,7 +12,7 @@ Nothing here knows what is being watched; one step is as long as the watch's win
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 
@@ -126,6 +126,12 @@ class Decider:
         if state["evidence"] is None:
             raise ValueError("state of a verdict: expected a number for evidence, got nothing")
         self._memory = _Memory(**state)  # type: ignore[arg-type]  # checked above
+
+    def moved(self, known: Callable[[float | None], float | None]) -> None:
+        """The clock was set: every time it remembers is what `known` makes of it."""
+        memory = self._memory
+        for name in ("first_s", "last_s", "calm_s", "alert_s", "raised_s", "low_s"):
+            setattr(memory, name, known(getattr(memory, name)))
 
     def _limit(self) -> float:
         memory, decision = self._memory, self.decision

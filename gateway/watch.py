@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
+from functools import partial
 from typing import Any
 
 from gateway.alert import Alert
 from gateway.errors import ModelError
 from gateway.inference import Model
+from gateway.moved import Moved
 from gateway.rule import alert_of
 from gateway.site import WatchEntry
 from gateway.summary import Aggregate, Summary
@@ -79,7 +81,8 @@ class Watch:
         """units: of every point among the inputs. period_s: of the summaries that will come. zone: whose days people live
         by. Raises ModelError for a window that there is not, ValueError for inputs that it cannot use."""
         self.name, self.model, self.units = entry.name, model, units
-        self.window = window_of(model.card.window, entry, zone)
+        self._new_window = partial(window_of, model.card.window, entry, zone)
+        self.window = self._new_window()
         _try_out(window_of(model.card.window, entry, zone), entry, units, period_s)
         self.decider = Decider(model.decision)
         self.verdict: Verdict | None = None
@@ -113,6 +116,16 @@ class Watch:
             self.judged_until_s += step_s
             changed += self._judge_step(self.judged_until_s)
         return changed
+
+    def corrected(self, moved: Moved) -> None:
+        """What was dated by a guess is put right. The window is empty then."""
+        self.window = self._new_window()
+        self.judged_until_s = moved.known(self.judged_until_s)
+        if self.judged_until_s is not None:
+            self.judged_until_s = self.judged_until_s // self.window.step_s * self.window.step_s
+        self.decider.moved(moved.known)
+        if self.open is not None:
+            self.open = moved.alert(self.open)
 
     def _judge_step(self, at_s: float) -> list[Alert]:
         features = self.window.features(at_s)

@@ -337,7 +337,7 @@ class Uplink:
         room = self._pace.window - (len(self._flying) - urgent)
         others = room if room >= self._pace.window // 4 else 0
         records = self.outbox.take(self._pace.urgent - urgent, others, self._flying)
-        if not records and not self._flying and self.outbox.pending_rows() > 0:
+        if not records and not self._flying and self.outbox.ready_rows() > 0:
             self.outbox.rewind()
             records = self.outbox.take(self._pace.urgent, self._pace.window, self._flying)
         return records
