@@ -35,6 +35,7 @@ from gateway.link.ble import BleEar
 from gateway.link.serial import SerialLink
 from gateway.link.tcp import TcpLink
 from gateway.live import Live
+from gateway.node import Nodes, tended
 from gateway.outbox import Outbox
 from gateway.plan import Refusals, plan_ears, plan_visits
 from gateway.poll import HeardBus, PolledBus
@@ -144,6 +145,7 @@ class Gateway:
         pace = Pace(retry_max_s=max(SHORTEST_RETRY_S, clock.loop_seconds(LONGEST_RETRY_S)))
         self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace, chance) if site.upstream else None
         writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
+        self.nodes = Nodes(writers, store, clock)
         self.gate = Gate(site, writers, clock, lambda: self.online, self._record_action)
         self._judging = asyncio.Lock()
         self.timekeeper = Timekeeper(store, self.judge, clock, lambda: self.online, self._remember, self._judging)
@@ -186,6 +188,8 @@ class Gateway:
     def _returned(self, device: Device, since_s: float | None) -> None:
         if device.profile.setup:
             self._later(self._set_up(device), f"set up {device.name}")
+        if tended(device):
+            self._later(self.nodes.tend(device, since_s), f"tend {device.name}")
 
     async def _set_up(self, device: Device) -> None:
         """Tells a device that is met or is back what its profile says it must be told; each goes through the gate."""
@@ -221,6 +225,7 @@ class Gateway:
                 field = [tasks.create_task(bus.run(), name=f"bus {name}") for name, bus in self.buses.items()]
                 field.append(tasks.create_task(self._tick(), name="judge"))
                 field.append(tasks.create_task(self.timekeeper.run(), name="time"))
+                field.append(tasks.create_task(self.nodes.run(), name="nodes"))
                 field += [
                     tasks.create_task(self._light(street), name=f"lighting {street.name}")
                     for street in self.site.lighting.values()

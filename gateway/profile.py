@@ -336,11 +336,40 @@ class ModbusDefaults(Closed):
         )
 
 
+class ModbusClock(Closed):
+    """Where a device is told the time: two holdings from `address` on, UTC seconds since 1970, high word first."""
+
+    address: int = Field(ge=0, le=0xFFFE)
+
+    @property
+    def point(self) -> ModbusPoint:
+        """What is written; it is no point of the profile, for nobody else may write it."""
+        return ModbusPoint.model_validate(
+            {
+                "name": "clock",
+                "unit": "s",
+                "personal": "no",
+                "register": "holding",
+                "address": self.address,
+                "type": "u32",
+            }
+        )
+
+
+class NodeJournal(Closed):
+    """That a device is a node of ours which keeps records while nobody asks (codec/journal.py). points: by the kind of a
+    record, the point of one register whose value it holds."""
+
+    points: dict[Annotated[int, Field(ge=1, le=255)], str] = Field(min_length=1)
+
+
 class ModbusProfile(_Profile):
     """A device that speaks Modbus, over whatever line."""
 
     protocol: Literal["modbus"]
     modbus: ModbusDefaults = ModbusDefaults()
+    clock: ModbusClock | None = None
+    journal: NodeJournal | None = None
     point: tuple[ModbusPoint, ...] = Field(min_length=1)
 
     def limits(self) -> Limits:
@@ -608,6 +637,20 @@ def _contradictions(profile: Profile, whole: bool) -> Iterator[str]:
         yield "example: at least one with bytes from a source other than our encoder is needed"
     if whole:
         yield from _wrong_settings(profile)
+        yield from _wrong_tending(profile)
+
+
+def _wrong_tending(profile: Profile) -> Iterator[str]:
+    """Faults of what a node of ours is told and asked beyond its points."""
+    if not isinstance(profile, ModbusProfile):
+        return
+    if profile.clock is not None and profile.kind in OBSERVED_ONLY:
+        yield f"clock: a {profile.kind} is observed and never written to, not even the time; remove it"
+    points = {point.name: point for point in profile.point}
+    for kind, name in (profile.journal.points if profile.journal else {}).items():
+        point = points.get(name)
+        if point is None or point.type not in ("u16", "i16") or point.exponent_at is not None:
+            yield f"journal.points.{kind}: expected a point of type 'u16' or 'i16', got {name!r}"
 
 
 def _wrong_settings(profile: Profile) -> Iterator[str]:

@@ -142,9 +142,12 @@ class Store:
         states: Mapping[str, Any],
         alerts: Sequence[Alert] = (),
         audits: Sequence[tuple[float, Mapping[str, Any]]] = (),
+        *,
+        readings: Sequence[tuple[float, Mapping[str, Any]]] = (),
     ) -> None:
-        """Keep what was decided, all of it or nothing: states by name, alerts raised or cleared, audits as (time,
-        body). Durable when it returns; raises StoreError when the disk did not take it in time (it goes on trying)."""
+        """Keep what was decided, all of it or nothing: states by name, alerts raised or cleared, audits and readings as
+        (time, body); readings are of who knows the time itself. Durable when it returns; raises StoreError when the disk
+        did not take it in time (it goes on trying)."""
         rows, guess, held = self._dated()
         rows += _states(states)
         for alert in alerts:
@@ -152,8 +155,8 @@ class Store:
             rows.append((_ALERT, (alert.id, alert.raised_s, alert.cleared_s, json.dumps(body), guess)))
             changed_s = alert.raised_s if alert.cleared_s is None else alert.cleared_s
             rows.append((PUT, (Kind.ALERT.value, changed_s, self._text({"alert": body}), None)))
-        for time_s, audit in audits:
-            rows.append((PUT, (Kind.AUDIT.value, time_s, self._text(audit), held)))
+        rows += [(PUT, (Kind.AUDIT.value, time_s, self._text(body), held)) for time_s, body in audits]
+        rows += [(PUT, (Kind.READING.value, time_s, self._text(body), None)) for time_s, body in readings]
         await self._durably(rows, urgent=True)
 
     async def correct(self, boot: str, offset_s: float, steady_s: float, states: Mapping[str, Any]) -> None:
