@@ -1,29 +1,38 @@
 """Actions: the one gate through which anything is written to a device.
 
-A write happens only if the point's profile gives limits and the value is within them; it is read back, and what came of it
-goes into the audit trail whatever it was. Lifts have no path here: a profile of one that allows a write does not load, and
-`PolledBus.write`, the one way to a codec's write, refuses them once more.
+In this order: the profile's limits, the permit of the site, its interlocks, who holds the point, rate and dwell (`permit`);
+then the write, read back until the device shows it or its time is over; then the record in the audit trail, whatever came of
+it. What a rule or a remote command had written returns to the fail-safe value when its lease ends, when an interlock comes
+up or when the read-back fails; leases outlive a power cut. Lifts have no path here: a profile of one that allows a write
+does not load, no permit for one is taken, and `PolledBus.write`, the one way to a codec's write, refuses them once more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gateway.alert import iso
 from gateway.clock import Clock
-from gateway.errors import ActionError, BusError
+from gateway.condition import Picture
+from gateway.errors import ActionError, BusError, NotNow
+from gateway.permit import READ_BACK_S, Ledger, Origin, Permit, unwritable
 from gateway.profile import AnyPoint, WritablePoint
 from gateway.reading import split_point
 from gateway.site import Device, Site
 
 log = logging.getLogger(__name__)
 
-READ_BACK_TRIES = 3
+WRITES = 3
+"""How often a device is told the same thing, when it says nothing or does not move."""
 READ_BACK_PAUSE_S = 0.15
+LONGEST_WAIT_S = 60.0
+"""Site time between two looks at the leases, at the most."""
 
 
 class Writer(Protocol):
@@ -36,17 +45,23 @@ class Writer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something to be done to a device, and why (a sentence for people)."""
+    """Something to be done to a device, by whom, and why (a sentence for people). lease_s: how long it is to hold, within
+    what the permit allows; command: the id of the remote command that it answers; dry_run: only as if."""
 
     point: str
     value: float
     reason: str
+    origin: Origin = Origin.RULE
+    lease_s: float | None = None
+    command: str = ""
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
     """What came of an action. read_back: what the device says after it; None when it said nothing, and for a point that can
-    only be written, where `confirmed` means that the device confirmed the write."""
+    only be written, where `confirmed` means that the device confirmed the write. dry_run: it was let through and not
+    written."""
 
     action: Action
     time_s: float
@@ -54,6 +69,7 @@ class Done:
     confirmed: bool
     while_offline: bool
     error: str = ""
+    dry_run: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The audit record's body (central/contract/audit.schema.json)."""
@@ -63,56 +79,143 @@ class Done:
             "point": self.action.point,
             "value": self.action.value,
             "reason": self.action.reason,
+            "origin": self.action.origin.value,
             "read_back": self.read_back,
             "confirmed": self.confirmed,
             "while_offline": self.while_offline,
             "error": self.error,
+            **({"command": self.action.command} if self.action.command else {}),
+            **({"dry_run": True} if self.dry_run else {}),
         }
 
 
 class Gate:
-    """See the module. `writers` by bus; `online` says whether the platform can be reached; `record` keeps the audit."""
+    """See the module. `writers` by bus; `online` says whether the platform can be reached; `record` keeps the audit;
+    `look` gives the inputs as they are now, for interlocks; `remember` is told what must outlive a power cut."""
 
     def __init__(
         self,
         site: Site,
+        ledger: Ledger,
         writers: Mapping[str, Writer],
         clock: Clock,
         online: Callable[[], bool],
         record: Callable[[Done], None],
+        look: Callable[[], Picture],
+        remember: Callable[[dict[str, Any]], None] = lambda state: None,
     ) -> None:
-        self._site, self._writers, self._clock, self._online, self._record = site, writers, clock, online, record
+        self._site, self.ledger, self._writers, self._clock = site, ledger, writers, clock
+        self._online, self._record, self._look, self._remember = online, record, look, remember
+        self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self.changed = asyncio.Event()
+        """Set when a lease or an input of an interlock is another."""
 
     async def perform(self, action: Action) -> Done:
-        """Does it, reads it back, records it. Raises ActionError when it may not be done; a device that does not obey
-        is no exception but a Done that is not confirmed."""
-        device, point, writer, wanted = self._allowed(action)
+        """Does it, reads it back, records it. Raises ActionError when it may not be done, NotNow when waiting helps; a
+        device that does not obey is no exception but a Done that is not confirmed."""
+        device, point, writer, wanted = self._writable(action)
+        async with self._busy[action.point]:
+            now_s = self._clock.monotonic()
+            refusal = self.ledger.refusal(action.point, action.value, action.origin, now_s, self._look())
+            if refusal is not None:
+                text = f"{action.point}: {refusal.why}; nothing was written"
+                raise NotNow(text, refusal.again_s - now_s) if refusal.again_s is not None else ActionError(text)
+            permit = self.ledger.permits.get(action.point)
+            if self._site.dry_run or action.dry_run or (permit is not None and permit.dry_run):
+                return self._as_if(action)
+            done = await self._write(action, device, point, writer, wanted, permit)
+        if not done.confirmed and action.origin in (Origin.RULE, Origin.REMOTE):
+            await self._return(action.point, f"non relu : {done.error}")
+        return done
+
+    def _as_if(self, action: Action) -> Done:
+        """A dry run: all but the write."""
+        done = Done(action, self._clock.now(), None, False, not self._online(), dry_run=True)
+        if not action.dry_run:
+            self.ledger.wrote(action.point, action.value, action.origin, self._clock.monotonic(), action.lease_s)
+        self._record(done)
+        return done
+
+    async def _write(
+        self, action: Action, device: Device, point: AnyPoint, writer: Writer, wanted: float, permit: Permit | None
+    ) -> Done:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + (permit.read_back_s if permit is not None else READ_BACK_S)
         read_back: float | None = None
         error = "interrupted before it was done"
+        seen, writes, write = math.nan, 0, True
         try:
-            for attempt in range(READ_BACK_TRIES):
-                if attempt:
-                    await asyncio.sleep(READ_BACK_PAUSE_S)
+            while True:
                 try:
-                    await writer.write(device, point, action.value)
+                    if write:
+                        writes += 1
+                        await writer.write(device, point, action.value)
                     if point.write_only:  # the device's confirmation of the write is all there is
                         error = ""
                         break
                     read_back = await writer.read_point(device, point)
                 except BusError as problem:
-                    error = str(problem)
-                    continue
-                error = "" if read_back == wanted else f"expected {wanted:g} back, got {read_back}"
-                if not error:
+                    error, write = str(problem), True
+                else:
+                    if read_back == wanted:
+                        error = ""
+                        break
+                    error = f"expected {wanted:g} back, got {read_back}"
+                    # One that is on its way must not be told again, or its fade would begin anew.
+                    write, seen = read_back is None or read_back == seen, math.nan if read_back is None else read_back
+                if (write and writes == WRITES) or loop.time() >= until_s:
                     break
+                await asyncio.sleep(READ_BACK_PAUSE_S)
         finally:  # what was begun is told, even if the gateway ends in the middle of it
             done = Done(action, self._clock.now(), read_back, not error, not self._online(), error)
             if error:
                 log.warning("point=%s action not confirmed: %s", action.point, error)
-            self._record(done)
+            self._account(done)
         return done
 
-    def _allowed(self, action: Action) -> tuple[Device, AnyPoint, Writer, float]:
+    def _account(self, done: Done) -> None:
+        """Into the ledger and the audit trail."""
+        action, now_s = done.action, self._clock.monotonic()
+        if done.confirmed:
+            self.ledger.wrote(action.point, action.value, action.origin, now_s, action.lease_s)
+        elif action.origin is not Origin.FAIL_SAFE:
+            self.ledger.tried(action.point, action.value, action.origin, now_s)
+        if action.origin is not Origin.LIGHTING:
+            self._remember(self.ledger.state(now_s, self._clock.now()))
+        self._record(done)
+        self.changed.set()
+
+    def release(self, point: str) -> None:
+        """Nobody wants the point held any more; it returns to its fail-safe value at once (`run`)."""
+        self.ledger.let_go(point, self._clock.monotonic())
+        self.changed.set()
+
+    async def run(self) -> None:
+        """Watches over leases and interlocks until cancelled, by itself: whoever asked for a value may be gone."""
+        while True:
+            self.changed.clear()
+            now_s = self._clock.monotonic()
+            for point, _, why in self.ledger.returns(now_s, self._look()):
+                await self._return(point, why)
+            wait_s = min(LONGEST_WAIT_S, self.ledger.wakes_s(self._clock.monotonic(), self._clock.now()))
+            try:
+                async with asyncio.timeout(self._clock.loop_seconds(max(0.05, wait_s))):
+                    await self.changed.wait()
+            except TimeoutError:
+                pass
+
+    async def _return(self, point: str, why: str) -> None:
+        """A point to its fail-safe value."""
+        permit = self.ledger.permits.get(point)
+        if permit is None or permit.fail_safe is None:
+            return
+        self.ledger.reverting(point, self._clock.monotonic())
+        try:
+            await self.perform(Action(point, permit.fail_safe, f"retour à la valeur sûre : {why}", Origin.FAIL_SAFE))
+        except ActionError as error:
+            log.error("point=%s cannot return: %s", point, error)
+
+    def _writable(self, action: Action) -> tuple[Device, AnyPoint, Writer, float]:
         """Where it goes, and what must be read back: the nearest that the device can be told."""
         try:
             name, point_name = split_point(action.point)
@@ -121,10 +224,13 @@ class Gate:
         except (ValueError, KeyError):
             raise ActionError(f"{action.point}: there is no such point in this site; nothing was written") from None
         writer = self._writers.get(device.bus)
-        if point.write is None or writer is None or not isinstance(point, WritablePoint):
+        if (why := unwritable(device.profile, point)) or writer is None:
             raise ActionError(
-                f"{action.point}: its profile {device.profile_name!r} allows no write; nothing was written"
+                f"{action.point}: {why or 'its bus cannot be written to'} (profile {device.profile_name!r}); "
+                "nothing was written"
             )
+        assert isinstance(point, WritablePoint)
+        assert point.write is not None
         if not point.write.min <= action.value <= point.write.max:
             raise ActionError(
                 f"{action.point}: expected {point.write.min:g} to {point.write.max:g} {point.unit}, got {action.value:g}; "

@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 from gateway import __version__
+from gateway.acting import LightingEntry
 from gateway.action import Action, Done, Gate
 from gateway.alert import Alert, iso
 from gateway.budget import Budget, budget
@@ -26,6 +27,7 @@ from gateway.codec.mbus import LINE as MBUS_LINE
 from gateway.codec.mbus import Mbus
 from gateway.codec.modbus import Rtu, Tcp
 from gateway.codec.ruuvi import Ruuvi
+from gateway.condition import Picture
 from gateway.errors import ActionError, ModelError, SiteError, StoreError, collecting
 from gateway.inference import Model, load_model
 from gateway.judge import Judge
@@ -36,11 +38,13 @@ from gateway.link.serial import SerialLink
 from gateway.link.tcp import TcpLink
 from gateway.live import Live
 from gateway.node import Nodes, tended
+from gateway.order import Commands
 from gateway.outbox import Outbox
+from gateway.permit import Ledger, Origin
 from gateway.plan import Refusals, plan_ears, plan_visits
 from gateway.poll import HeardBus, PolledBus
 from gateway.reading import Snapshot, split_point
-from gateway.site import Device, LightingEntry, Site, load_site
+from gateway.site import Device, Site, inputs_of, load_site
 from gateway.store import Store
 from gateway.summary import Summary
 from gateway.timekeeping import Timekeeper
@@ -146,9 +150,16 @@ class Gateway:
         self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace, chance) if site.upstream else None
         writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
         self.nodes = Nodes(writers, store, clock)
-        self.gate = Gate(site, writers, clock, lambda: self.online, self._record_action)
         self._judging = asyncio.Lock()
         self.timekeeper = Timekeeper(store, self.judge, clock, lambda: self.online, self._remember, self._judging)
+        self.ledger = Ledger(site.permits, site.setups, site.place)
+        self.gate = Gate(
+            site, self.ledger, writers, clock, lambda: self.online, self._record_action, self._picture, self._keep_holds
+        )
+        self.commands = Commands(site, self.gate, store, clock) if site.command_key is not None else None
+        if self.uplink is not None and self.commands is not None:
+            self.uplink.on_command = self.commands.arrived
+        self._inputs = frozenset(inputs_of(site))
         self.boot = f"{os.getpid()}-{clock.now():.0f}"
         self.actions: list[Done] = []
 
@@ -176,11 +187,17 @@ class Gateway:
 
     def _take(self, snapshot: Snapshot) -> None:
         self.live.take(snapshot)
+        if self._heeded(snapshot):
+            self.gate.changed.set()
         for summary in self.judge.take(snapshot):
             self.store.add_summary(summary)
         if self.site.upstream is not None and self.site.upstream.readings:
             body = {"device": snapshot.device, "values": dict(snapshot.values)}
             self.store.put(Kind.READING, snapshot.time_s, body)
+
+    def _heeded(self, snapshot: Snapshot) -> bool:
+        """Whether a decision may hang on what a device just said."""
+        return any(f"{snapshot.device}/{point}" in self._inputs for point in snapshot.values)
 
     def _learnt(self, device: str, refusals: Refusals) -> None:
         self._later(self.store.decide({f"refusals/{device}": refusals.as_json()}), f"remember {device}")
@@ -196,7 +213,7 @@ class Gateway:
         for setting in device.profile.setup:
             reason = f"réglage demandé par le profil {device.profile_name}, à chaque retour de l'appareil"
             try:
-                await self.gate.perform(Action(f"{device.name}/{setting.point}", setting.value, reason))
+                await self.gate.perform(Action(f"{device.name}/{setting.point}", setting.value, reason, Origin.SETUP))
             except ActionError as error:
                 log.error("device=%s not set up: %s", device.name, error)
 
@@ -213,6 +230,17 @@ class Gateway:
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
 
+    def _picture(self) -> Picture:
+        """The inputs of a decision, as they are now."""
+        verdicts = {
+            name: watch.verdict.state if watch.verdict is not None else None
+            for name, watch in self.judge.watches.items()
+        }
+        return Picture(self.clock.now(), self.live.values(self._inputs), verdicts)
+
+    def _keep_holds(self, state: dict[str, Any]) -> None:
+        self._later(self.store.decide({"holds": state}), "remember who holds what")
+
     def _record_action(self, done: Done) -> None:
         self.actions = [*self.actions[-99:], done]
         self.store.put(Kind.AUDIT, done.time_s, done.as_json())
@@ -226,6 +254,9 @@ class Gateway:
                 field.append(tasks.create_task(self._tick(), name="judge"))
                 field.append(tasks.create_task(self.timekeeper.run(), name="time"))
                 field.append(tasks.create_task(self.nodes.run(), name="nodes"))
+                field.append(tasks.create_task(self.gate.run(), name="gate"))
+                if self.commands is not None:
+                    field.append(tasks.create_task(self.commands.run(), name="commands"))
                 field += [
                     tasks.create_task(self._light(street), name=f"lighting {street.name}")
                     for street in self.site.lighting.values()
@@ -258,6 +289,8 @@ class Gateway:
         names = self.judge.watches
         states = {name: state for name in names if (state := self.store.state(f"watch/{name}")) is not None}
         self.judge.restore(states, self.store.open_alerts())
+        if (holds := self.store.state("holds")) is not None:
+            self.ledger.restore(holds, self.clock.monotonic(), self.clock.now())
 
     async def _remember(self) -> None:
         """Fills the windows from the store, a little at a time: devices are being read meanwhile."""
@@ -344,7 +377,7 @@ class Gateway:
                 value = percent if unit == "%" else float(arc_power_level(percent))
                 if given.get(lamp) == value and not self._went_astray(lamp, value, since_s):
                     continue
-                action = Action(lamp, value, f"horaire de {street.name} : {percent:g} %")
+                action = Action(lamp, value, f"horaire de {street.name} : {percent:g} %", Origin.LIGHTING)
                 try:
                     if (await self.gate.perform(action)).confirmed:
                         given[lamp] = value

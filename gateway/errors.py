@@ -10,6 +10,8 @@
           Busy                              it will, but not now: ask again
           NoSuchPlace                       it has nothing at a place that was asked for: ask for less at once
       ActionError                           a write was not allowed, or its read-back did not confirm it
+        NotNow                              it may be later: rate, dwell, or somebody of higher rank holds the point
+      CommandRefused                        a remote command is forged, late, a repetition, or not allowed
       StoreError, UplinkError               our disk; the way to the platform
 
 Parsers raise; only `poll`, `action` and `app` catch, and turn a failure into the quality of a reading.
@@ -88,6 +90,22 @@ class NoSuchPlace(Refused):
 
 class ActionError(GuetError):
     """A write was not allowed, or could not be confirmed by reading it back."""
+
+
+class NotNow(ActionError):
+    """A write may not be made yet. `wait_s`: in how many seconds of site time it may."""
+
+    def __init__(self, message: str, wait_s: float) -> None:
+        self.wait_s = wait_s
+        super().__init__(message)
+
+
+class CommandRefused(GuetError):
+    """A remote command that is not carried out. `id`: as it calls itself, where that could be read."""
+
+    def __init__(self, message: str, id: str = "") -> None:  # noqa: A002 - the contract's word
+        self.id = id
+        super().__init__(message)
 
 
 class StoreError(GuetError):

@@ -1,8 +1,6 @@
 """How much light a street gets and when, and how DALI says it.
 
-A night goes from sunset to sunrise. The sun is computed here, with the short series of the NOAA solar calculator (after
-Meeus, Astronomical Algorithms, ch. 25): good to a minute below the polar circles, forty lines, quick enough to be
-asked anew, and nothing to install or keep up to date. `astral`, which other people maintain, is its judge in the tests.
+A night goes from sunset to sunrise (`sun`).
 
 The schedule is also the fail-safe: whatever else decides about a lamp, when that falls silent the lamp gets this.
 """
@@ -16,12 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import lru_cache
 
-_DAY_S = 86_400.0
-_J2000_S = 946_728_000.0
-"""2000-01-01T12:00Z in UTC seconds since 1970."""
-
-_HORIZON_SIN = math.sin(math.radians(-0.833))
-"""Height of the sun's centre at sunset: refraction and half of its disc (NOAA)."""
+from gateway.sun import DAY_S, sun_times
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +88,7 @@ class Schedule:
         """The time from start to end as stretches of one level (from_s, to_s, percent), none of them empty."""
         percent = self.level_percent(start_s)
         while start_s < end_s:
-            change = self.next_change(start_s) or Change(min(end_s, start_s + 3 * _DAY_S), percent)
+            change = self.next_change(start_s) or Change(min(end_s, start_s + 3 * DAY_S), percent)
             to_s = min(end_s, change.time_s)
             yield start_s, to_s, percent
             start_s, percent = to_s, change.percent
@@ -135,51 +128,6 @@ def _minutes(at: str) -> int:
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", at):
         raise ValueError(f"slot from {at!r}: expected 'dusk', 'dawn' or a local time such as '22:30'")
     return (int(at[:2]) * 60 + int(at[3:]) - 12 * 60) % (24 * 60)
-
-
-def sun_times(noon_s: float, latitude: float, longitude: float) -> tuple[float, float]:
-    """Sunrise and sunset (UTC seconds) of the solar day whose noon is nearest to `noon_s`. Where the sun does not set
-    they are 24 hours apart, where it does not rise they are the same."""
-    transit_s = _J2000_S - longitude * 240.0
-    transit_s += round((noon_s - transit_s) / _DAY_S) * _DAY_S
-    transit_s -= _sun(transit_s)[1]
-    return _crossing(transit_s, -1, latitude), _crossing(transit_s, 1, latitude)
-
-
-def _crossing(transit_s: float, side: int, latitude: float) -> float:
-    """When the sun crosses the horizon, before (-1) or after (1) its transit; twice, as declination moves meanwhile."""
-    time_s, up, along = transit_s, math.sin(math.radians(latitude)), math.cos(math.radians(latitude))
-    for _ in range(2):
-        declination = _sun(time_s)[0]
-        cosine = (_HORIZON_SIN - up * math.sin(declination)) / (along * math.cos(declination))
-        time_s = transit_s + side * math.acos(max(-1.0, min(1.0, cosine))) / math.tau * _DAY_S
-    return time_s
-
-
-def _sun(time_s: float) -> tuple[float, float]:
-    """Declination in radians and equation of time in seconds (sundial ahead of clock: positive)."""
-    century = (time_s - _J2000_S) / (36_525 * _DAY_S)
-    longitude = math.radians(280.46646 + century * (36_000.76983 + century * 0.0003032))
-    anomaly = math.radians(357.52911 + century * (35_999.05029 - century * 0.0001537))
-    eccentricity = 0.016708634 - century * 0.000042037
-    centre = math.radians(
-        (1.914602 - century * 0.004817) * math.sin(anomaly)
-        + 0.019993 * math.sin(2 * anomaly)
-        + 0.000289 * math.sin(3 * anomaly)
-    )
-    node = math.radians(125.04 - 1934.136 * century)
-    apparent = longitude + centre - math.radians(0.00569 + 0.00478 * math.sin(node))
-    obliquity = math.radians(23.439291 - century * 0.0130042 + 0.00256 * math.cos(node))
-    declination = math.asin(math.sin(obliquity) * math.sin(apparent))
-    y = math.tan(obliquity / 2) ** 2
-    equation = (
-        y * math.sin(2 * longitude)
-        - 2 * eccentricity * math.sin(anomaly)
-        + 4 * eccentricity * y * math.sin(anomaly) * math.cos(2 * longitude)
-        - y * y / 2 * math.sin(4 * longitude)
-        - 1.25 * eccentricity**2 * math.sin(2 * anomaly)
-    )
-    return declination, equation / math.tau * _DAY_S
 
 
 def arc_power_level(percent: float) -> int:

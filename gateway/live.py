@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.alert import iso
 from gateway.clock import Clock
 from gateway.poll import HeardBus, PolledBus
-from gateway.reading import Quality, Reading, Snapshot
+from gateway.reading import Quality, Reading, Snapshot, split_point
 from gateway.site import Device, Site
 from gateway.unit import UNITS
 
@@ -101,6 +101,23 @@ class Live:
         usable = len(values) - list(values.values()).count(None)
         if bus := self._site.devices[snapshot.device].bus:
             self.readings[bus] += usable
+
+    def values(self, points: Iterable[str]) -> dict[str, float | None]:
+        """What these points are now; None for what is lost: never read, of no use, or older than three of its periods (and a
+        minute)."""
+        now_s = self._clock.now()
+        found: dict[str, float | None] = {}
+        for name in points:
+            device_name, point = split_point(name)
+            device = self._site.devices[device_name]
+            snapshot = self.latest.brought[device_name].get(point)
+            found[name] = None
+            if snapshot is None or now_s - snapshot.time_s > max(3 * device.period_s(device.points[point]), 60):
+                continue
+            flaw = snapshot.flaws.get(point)
+            if flaw is None or flaw.quality is not Quality.BAD:
+                found[name] = snapshot.values[point]
+        return found
 
     def states(self) -> list[DeviceState]:
         """Every device, in the order of the site."""

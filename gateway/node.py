@@ -88,8 +88,8 @@ class Nodes:
             log.warning("device=%s not told the time: %s", device.name, error)
 
     async def _take_kept(self, device: Device, profile: ModbusProfile, points: Mapping[int, str]) -> None:
-        bus, limits = self._buses[device.bus], profile.limits()
-        codec, address = bus.codec, int(device.address)
+        bus, limits = self._buses[device.bus], device.limits
+        codec, address = bus.codec, device.number
         assert isinstance(codec, Rtu | Tcp)
         now_s = self._clock.now()
         standing = await self._asked(device, lambda: read_standing(codec, address, limits))

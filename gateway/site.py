@@ -21,9 +21,12 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator
 
+from gateway.acting import LightingEntry, acting_faults, permitted, unknown_point
 from gateway.codec import Limits
 from gateway.codec.mbus import HIGHEST_PRIMARY
+from gateway.command import public_key
 from gateway.errors import ProfileError, SiteError
+from gateway.permit import Permit, PermitEntry
 from gateway.profile import NAME as POINT_NAME
 from gateway.profile import (
     RECORDED,
@@ -38,7 +41,7 @@ from gateway.profile import (
     sentences,
 )
 from gateway.reading import split_point
-from gateway.unit import UNITS
+from gateway.sun import Place
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 LINE = r"^(1200|2400|4800|9600|19200|38400|57600|115200) 8[NEO][12]$"
@@ -64,7 +67,7 @@ SPOKEN_ON = {
 
 class Gateway(Closed):
     """The gateway itself: who and where it is. latitude, longitude in degrees, for sunset. summary: the period of
-    summaries."""
+    summaries. dry_run: everything is decided, checked and recorded, and nothing is written to any device."""
 
     id: str = Field(pattern=NAME)
     commune: str
@@ -73,6 +76,7 @@ class Gateway(Closed):
     longitude: float = Field(ge=-180, le=180)
     data: str = "guet-data"
     summary: str = "15min"
+    dry_run: bool = False
 
     @field_validator("summary")
     @classmethod
@@ -92,7 +96,9 @@ class Gateway(Closed):
 
 
 class Upstream(Closed):
-    """The way to the central platform. ack "commit": a record leaves the outbox once the centre says it is committed."""
+    """The way to the central platform. ack "commit": a record leaves the outbox once the centre says it is committed.
+    command_key: a PEM file beside the site file with the Ed25519 key that remote commands are signed with; without it none
+    is taken."""
 
     url: str
     ack: Literal["commit", "broker"] = "commit"
@@ -103,6 +109,7 @@ class Upstream(Closed):
     key: str = ""
     user: str = ""
     password_file: str = ""
+    command_key: str = ""
 
     @field_validator("url")
     @classmethod
@@ -205,21 +212,6 @@ class WatchEntry(Closed):
     inputs: dict[str, list[str]] = Field(min_length=1)
 
 
-class Slot(Closed):
-    """From a local time ("23:00") or "dusk", "dawn": so much light, percent of full."""
-
-    at: str = Field(alias="from", pattern=r"^(dusk|dawn|([01]\d|2[0-3]):[0-5]\d)$")
-    level: float = Field(ge=0, le=100)
-
-
-class LightingEntry(Closed):
-    """A street lit by a schedule, which its lamps follow whether the network is there or not."""
-
-    name: str = Field(pattern=NAME)
-    lamps: list[str] = Field(min_length=1)
-    slots: list[Slot] = Field(min_length=1, alias="slot")
-
-
 class _File(Closed):
     gateway: Gateway
     upstream: Upstream | None = None
@@ -227,6 +219,7 @@ class _File(Closed):
     device: list[DeviceEntry] = []
     watch: list[WatchEntry] = []
     lighting: list[LightingEntry] = []
+    permit: list[PermitEntry] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +271,33 @@ class Site:
     watches: Mapping[str, WatchEntry]
     lighting: Mapping[str, LightingEntry]
     folder: Path
+    permits: tuple[Permit, ...] = ()
+
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(self.gateway.latitude, self.gateway.longitude, self.zone)
+
+    @property
+    def dry_run(self) -> bool:
+        """Whether nothing is written at all."""
+        return self.gateway.dry_run
+
+    @property
+    def command_key(self) -> Path | None:
+        """The file with the key of the platform's commands; None where it may give none."""
+        named = self.upstream.command_key if self.upstream is not None else ""
+        return self.folder / named if named else None
+
+    @property
+    def setups(self) -> dict[str, frozenset[float]]:
+        """By point, the values that its device is to be told whenever it comes back."""
+        told: dict[str, frozenset[float]] = {}
+        for device in self.devices.values():
+            for setting in device.profile.setup:
+                point = f"{device.name}/{setting.point}"
+                told[point] = told.get(point, frozenset()) | {setting.value}
+        return told
 
     @property
     def zone(self) -> ZoneInfo:
@@ -372,9 +392,12 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
             key,
             entry.limits,
         )
+    faults += _wrong_key(entries.upstream, folder)
     faults += _address_clashes(devices)
     faults += _lines(entries, devices)
-    faults += _unknown_points(entries, devices, {name for kind, name in left_out if kind == "device"})
+    untold = {name for kind, name in left_out if kind == "device"}
+    faults += _unknown_points(entries, devices, untold)
+    faults += acting_faults(entries, devices, untold)
     if told or faults:
         raise SiteError([*told, *(f"{file}: {fault}" for fault in faults)])
     return Site(
@@ -385,6 +408,7 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
         watches={watch.name: watch for watch in entries.watch},
         lighting={street.name: street for street in entries.lighting},
         folder=folder,
+        permits=tuple(permitted(entries, devices)),
     )
 
 
@@ -511,6 +535,14 @@ def _key(entry: DeviceEntry, profile: Profile, folder: Path) -> bytes:
     return bytes.fromhex(text)
 
 
+def _wrong_key(upstream: Upstream | None, folder: Path) -> Iterator[str]:
+    if upstream is not None and upstream.command_key:
+        try:
+            public_key(folder / upstream.command_key)
+        except ValueError as error:
+            yield f"upstream.command_key: {error}"
+
+
 def _address_clashes(devices: Mapping[str, Device]) -> Iterator[str]:
     taken: dict[tuple[str, int | str], str] = {}
     for device in devices.values():
@@ -536,35 +568,13 @@ def _unknown_points(entries: _File, devices: Mapping[str, Device], untold: Colle
     for watch in entries.watch:
         for role, points in watch.inputs.items():
             for point in points:
-                if point.partition("/")[0] not in untold and (fault := _unknown_point(point, devices)):
+                if point.partition("/")[0] not in untold and (fault := unknown_point(point, devices)):
                     yield f"watch {watch.name!r}.inputs.{role}: {fault}"
-    for street in entries.lighting:
-        for lamp in street.lamps:
-            if lamp.partition("/")[0] not in untold and (fault := _no_lamp(lamp, devices)):
-                yield f"lighting {street.name!r}.lamps: {fault}"
 
 
-def _no_lamp(lamp: str, devices: Mapping[str, Device]) -> str:
-    if fault := _unknown_point(lamp, devices):
-        return fault
-    device, name = split_point(lamp)
-    point = devices[device].points[name]
-    if point.write is None:
-        return f"{lamp!r} cannot be written; its profile gives no limits for a write: choose another point"
-    if UNITS[point.unit].quantity not in ("share", "number"):
-        return f"{lamp!r} is in {point.unit}; expected a level in % or as arc power level"
-    return ""
-
-
-def _unknown_point(point: str, devices: Mapping[str, Device]) -> str:
-    try:
-        device, name = split_point(point)
-    except ValueError as error:
-        return str(error)
-    if device not in devices:
-        return f"{point!r}: there is no device {device!r}; known: {', '.join(devices)}"
-    if name not in devices[device].points:
-        return (
-            f"{point!r}: device {device!r} has no point {name!r}; its profile has {', '.join(devices[device].points)}"
-        )
-    return ""
+def inputs_of(site: Site) -> Iterator[str]:
+    """The points that decisions hang on."""
+    for permit in site.permits:
+        for condition in permit.unless:
+            if point := condition.point or condition.lost:
+                yield point

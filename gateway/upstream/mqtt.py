@@ -16,6 +16,7 @@ import asyncio
 import logging
 import random
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -113,6 +114,8 @@ class Uplink:
         """Site time when the platform last took something over."""
         self.trouble = ""
         """Why there is no connection; empty while there is one."""
+        self.on_command: Callable[[bytes], None] | None = None
+        """Who takes what arrives on `cmd`; nobody subscribes to it without."""
         self._flying: dict[int, _Flight] = {}
         self._chance = chance or random.Random()  # noqa: S311 - spreads a fleet, guards nothing
 
@@ -242,13 +245,17 @@ class Uplink:
         """All callbacks run on the event loop's thread, from `loop_read`, `loop_write` or `loop_misc`."""
         client, wake = session.client, self.outbox.changed
         loop = asyncio.get_running_loop()
+        acks, commands = topic(self._gateway, "ack"), topic(self._gateway, "cmd")
+        heard = [] if self._by_broker else [(acks, 0)]
+        if self.on_command is not None:
+            heard.append((commands, 1))
 
         def on_connect(_client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
             if reason.is_failure:
                 session.why = str(reason)
                 session.over.set()
-            elif not self._by_broker:
-                client.subscribe(topic(self._gateway, "ack"), qos=0)
+            elif heard:
+                client.subscribe(heard)
             else:
                 session.accepted.set()
             if reason.is_failure:
@@ -256,7 +263,7 @@ class Uplink:
 
         def on_subscribe(_client: Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
             if any(reason.is_failure for reason in reasons):
-                session.why = f"it does not let {self._gateway!r} hear its acknowledgements"
+                session.why = f"it does not let {self._gateway!r} hear its acknowledgements and commands"
                 session.over.set()
             session.accepted.set()
 
@@ -270,7 +277,10 @@ class Uplink:
             self._taken_by_broker(session, mid, reason.value)
 
         def on_message(_client: Client, _data: Any, message: Any) -> None:
-            self._acknowledged(message.payload)
+            if message.topic == acks:
+                self._acknowledged(message.payload)
+            elif message.topic == commands and self.on_command is not None and not message.retain:
+                self.on_command(message.payload)
 
         def write(_client: Client, _data: Any, sock: Any) -> None:
             if session.running:

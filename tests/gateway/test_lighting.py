@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.lighting import Schedule, Slot, arc_power_level, light_percent, sun_times
+from gateway.lighting import Schedule, Slot, arc_power_level, light_percent
+from gateway.sun import sun_times
 
 PARIS = ZoneInfo("Europe/Paris")
 STREET = (Slot("dusk", 100), Slot("22:00", 50), Slot("05:00", 100))

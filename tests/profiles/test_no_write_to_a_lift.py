@@ -1,0 +1,153 @@
+"""Lifts are observed: over every profile and every codec, no path leads to a write.
+
+Three walls, each proven by itself: no profile of a lift has a point with limits of a write, and none that has loads; no
+permit for one is taken; and what would write (the gate, then the bus) refuses. That there is no other way is read off the
+code: one function calls a codec's `write`, and one calls that.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.acting import acting_faults
+from gateway.action import Action, Gate
+from gateway.app import PROTOCOLS
+from gateway.clock import SystemClock
+from gateway.condition import Picture
+from gateway.errors import ActionError, ProfileError, SiteError
+from gateway.link.tcp import TcpLink
+from gateway.permit import Ledger, Origin, Permit
+from gateway.poll import PolledBus
+from gateway.profile import OBSERVED_ONLY, PolledProfile, load_profile, parse_profile
+from gateway.site import Site, parse_site
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILES = ROOT / "device_profiles"
+FILES = sorted(PROFILES.glob("*/*.toml"))
+LIFTS = [
+    name
+    for file in FILES
+    if load_profile(PROFILES, name := f"{file.parent.name}/{file.stem}").kind in OBSERVED_ONLY
+]  # fmt: skip
+SITE = """
+[gateway]
+id = "edge"
+commune = "Essai"
+timezone = "Europe/Paris"
+latitude = 47.0
+longitude = 6.0
+[[bus]]
+name = "b"
+protocol = "modbus-tcp"
+host = "127.0.0.1"
+port = 9
+[[device]]
+name = "porte"
+profile = "{profile}"
+bus = "b"
+address = 2
+"""
+
+
+def modbus_lifts() -> list[str]:
+    return [name for name in LIFTS if load_profile(PROFILES, name).protocol == "modbus"]
+
+
+def site_of(profile: str, extra: str = "") -> Site:
+    text = SITE.replace("{profile}", profile) + extra
+    return parse_site(text, "site.toml", Path(), lambda name: load_profile(PROFILES, name))
+
+
+def test_every_lift_of_the_folder_is_swept() -> None:
+    assert {name for name in LIFTS if name.startswith("lift/")} == {
+        f"lift/{file.stem}" for file in (PROFILES / "lift").glob("*.toml")
+    }
+    assert len(LIFTS) >= 4
+
+
+@pytest.mark.parametrize("name", LIFTS)
+def test_no_point_of_a_lift_can_be_written_and_one_that_could_does_not_load(name: str) -> None:
+    profile = load_profile(PROFILES, name)
+    assert [point.name for point in profile.point if point.write is not None or point.write_only] == []
+    assert profile.setup == ()
+    text = (PROFILES / f"{name}.toml").read_text("utf-8")
+    first = text.index("[[point]]") + len("[[point]]")
+    with pytest.raises(ProfileError):
+        parse_profile(f"{text[:first]}\nwrite = {{ min = 0, max = 1 }}{text[first:]}", name)
+
+
+@pytest.mark.parametrize("name", modbus_lifts())
+async def test_permit_gate_and_bus_refuse_every_point_of_a_lift(name: str) -> None:
+    site = site_of(name)
+    device = site.devices["porte"]
+    for point in device.points.values():
+        full = f"porte/{point.name}"
+        extra = f'[[permit]]\npoint = "{full}"\nby = ["rule", "remote", "lighting"]\nfail_safe = 0\n'
+        with pytest.raises(SiteError, match="observed and never written to"):
+            site_of(name, extra)
+        # Even with a permit and a point that were forged past the loader, gate and bus refuse.
+        ledger = Ledger([Permit(full, frozenset(Origin), -1e9, 1e9, 0.0)], {full: frozenset({0.0})}, site.place)
+        bus = PolledBus("b", TcpLink("127.0.0.1", 9), PROTOCOLS["modbus-tcp"].codec(), [device], SystemClock(), print)  # type: ignore[operator]
+        gate = Gate(site, ledger, {"b": bus}, SystemClock(), lambda: True, print, lambda: Picture(0.0))
+        for origin in Origin:
+            with pytest.raises(ActionError, match="observed and never written to"):
+                await gate.perform(Action(full, 0.0, "essai", origin))
+        with pytest.raises(ActionError, match="observed and never written to"):
+            await bus.write(device, point, 0.0)
+        assert bus.link.traffic.requests == 0
+
+
+def test_no_street_takes_a_lift_for_a_lamp() -> None:
+    site = site_of(modbus_lifts()[0])
+    point = next(iter(site.devices["porte"].points))
+
+    class Entries:
+        lighting = [type("Street", (), {"name": "rue", "lamps": [f"porte/{point}"]})]
+        permit: list[object] = []
+        watch: list[object] = []
+        rule: list[object] = []
+
+    assert any("observed and never written to" in fault for fault in acting_faults(Entries(), site.devices, ()))  # type: ignore[arg-type]
+
+
+def calls_of_write(file: Path) -> Iterator[tuple[str, str]]:
+    """(function, object) of every call of a method named `write` or `write_point` in a file."""
+    tree = ast.parse(file.read_text("utf-8"))
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "write":
+                    yield function.name, ast.unparse(node.func.value)
+
+
+def test_there_is_one_way_to_a_write() -> None:
+    """A codec's `write` is called by the bus alone, the bus's by the gate alone."""
+    found = {
+        (str(file.relative_to(ROOT)), function, target)
+        for file in sorted((ROOT / "gateway").rglob("*.py"))
+        for function, target in calls_of_write(file)
+        if file.parent.name != "link"  # bytes on a wire, whoever sends them
+        and file.name != "disk.py"
+        and not any(word in target for word in ("stderr", "stdout", "out", "scratch"))
+    }
+    assert found == {
+        ("gateway/poll.py", "write", "self.codec"),
+        ("gateway/action.py", "_write", "writer"),
+    }, "whoever adds a way to write: through the gate"
+
+
+def test_only_polled_codecs_can_write_and_only_modbus_and_dali_points_can_be_written() -> None:
+    for protocol in PROTOCOLS.values():
+        if isinstance(protocol.codec, dict):
+            for heard in protocol.codec.values():
+                made = heard.__annotations__.get("return")
+                assert not hasattr(made, "write")
+    for file in FILES:
+        profile = load_profile(PROFILES, f"{file.parent.name}/{file.stem}")
+        writable = [point for point in profile.point if point.write is not None]
+        assert not writable or isinstance(profile, PolledProfile)
+        assert not writable or profile.protocol in ("modbus", "dali")
