@@ -15,7 +15,8 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -41,6 +42,8 @@ LOST_AFTER_PERIODS = 2.0
 """A device is lost when it failed that often in a row *and* said nothing for that many of its periods."""
 LEAST_SILENCE_S = 60.0
 """A device that speaks unasked, however often, is not lost sooner: radio takes away a few advertisements in a row."""
+MOST_AROUND = 256
+"""Senders that a radio's bus remembers; in a street there are hundreds of strangers."""
 LONGEST_PAUSE_PERIODS = 16
 PROBE_SHARE = 0.01
 """A lost device is probed every LONGEST_PAUSE_PERIODS in the end, or as rarely as costs this share of the bus's time ..."""
@@ -326,6 +329,17 @@ class PolledBus:
         """Runs a procedure of the bus's codec in its turn, past the plan. Raises BusError."""
         return await self._exchange(device, procedure, device.limits)
 
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator[Link]:
+        """The link, while nobody else uses the bus: for one question to a device that is not planned, or for the port
+        itself, closed and opened with other settings. Polling goes on after it."""
+        await self._turns.take(False)
+        try:
+            yield self.link
+        finally:
+            self._last = "", asyncio.get_running_loop().time()
+            self._turns.pass_on()
+
     async def write(self, device: Device, point: AnyPoint, value: float) -> None:
         """Writes one point. The caller has checked that it may. Raises BusError, ValueError when it cannot be put in the
         device's bytes, ActionError for what is only ever observed."""
@@ -370,6 +384,8 @@ class HeardBus:
         self._devices = {speaker.device.name: speaker for speaker in speakers.values()}
         self.health: dict[str, Health] = {name: Health() for name in self._devices}
         self.strangers = 0
+        self.around: dict[str, Broadcast] = {}
+        """The last that each of MOST_AROUND senders said, ours or not; who was heard last stands last."""
         self._clock, self._sink = clock, sink
         self._rng = random.Random(name)  # noqa: S311 - spreads retries, no secret
         self._heard_s: dict[str, float] = {}  # by device, monotonic
@@ -385,9 +401,14 @@ class HeardBus:
             tasks.create_task(self._miss(), name=f"miss {self.name}")
 
     @property
+    def trouble(self) -> str:
+        """What is wrong with the radio and what was tried, in words for people; empty while nothing is."""
+        return self.ear.trouble or self._adapter_error
+
+    @property
     def state(self) -> str:
-        """The bus in words for people: what is wrong with it and what was tried, else how it listens."""
-        return self.ear.trouble or self._adapter_error or self.ear.manner
+        """The bus in words for people: what is wrong with it, else how it listens."""
+        return self.trouble or self.ear.manner
 
     async def _miss(self) -> None:
         """Counts the periods in which a device said nothing. Lost, it gives readings without a value at its period, as a
@@ -443,6 +464,10 @@ class HeardBus:
             pause_s = min(60.0, pause_s * 2)
 
     def _hear(self, heard: Broadcast) -> None:
+        self.around.pop(heard.sender, None)
+        self.around[heard.sender] = heard
+        if len(self.around) > MOST_AROUND:
+            del self.around[next(iter(self.around))]
         speaker = self.speakers.get(heard.sender)
         if speaker is None:
             self.strangers += 1
