@@ -142,6 +142,8 @@ class Gateway:
     ) -> None:
         self.site, self.store, self.clock = site, store, clock
         self.stop = asyncio.Event()
+        self.running_since_s: float | None = None
+        """Since when it polls; None: it was only built, for a verb that asks by itself."""
         self._beside: set[asyncio.Task[None]] = set()
         self.buses = {name: self._bus(name) for name in site.buses}
         self.live = Live(site, clock, self.buses)
@@ -248,6 +250,7 @@ class Gateway:
     async def run(self) -> None:
         """Runs until `stop` is set or cancelled; then gives the outbox a short while to empty, and the ports back."""
         self._restore()
+        self.running_since_s = self.clock.now()
         try:
             async with asyncio.TaskGroup() as tasks:
                 field = [tasks.create_task(bus.run(), name=f"bus {name}") for name, bus in self.buses.items()]
@@ -271,8 +274,14 @@ class Gateway:
                     await self._last_words()
                     uplink.cancel()
         finally:
-            for bus in self.buses.values():
-                await (bus.link if isinstance(bus, PolledBus) else bus.ear).close()
+            await self.close()
+
+    async def close(self) -> None:
+        """Gives the ports back. May be called twice."""
+        for task in self._beside:
+            task.cancel()
+        for bus in self.buses.values():
+            await (bus.link if isinstance(bus, PolledBus) else bus.ear).close()
 
     async def _last_words(self) -> None:
         """What is in the outbox goes while the platform is there to take it; the rest waits for the next start."""

@@ -13,6 +13,8 @@
         NotNow                              it may be later: rate, dwell, or somebody of higher rank holds the point
       CommandRefused                        a remote command is forged, late, a repetition, or not allowed
       StoreError, UplinkError               our disk; the way to the platform
+      WishError                             what was asked for is not there, or may not be; nothing was done
+      HatchError                            the way between a verb and the gateway that runs
 
 Parsers raise; only `poll`, `action` and `app` catch, and turn a failure into the quality of a reading.
 A message reads: where: expected X, got Y; what to do.
@@ -114,6 +116,14 @@ class StoreError(GuetError):
 
 class UplinkError(GuetError):
     """The central platform cannot be reached, or refuses us."""
+
+
+class WishError(GuetError):
+    """What was asked for is not there, or may not be done. Nothing was."""
+
+
+class HatchError(GuetError):
+    """A verb cannot reach the gateway that runs, or is told no by it."""
 
 
 @contextmanager

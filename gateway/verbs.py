@@ -169,6 +169,10 @@ async def _run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, gateway.stop.set)
+        from gateway import hatch
+        from gateway.technician import JOBS
+
+        await stack.enter_async_context(hatch.opened(gateway, JOBS))
         if page is not None:
             from gateway.web.page import serve
 

@@ -1,0 +1,179 @@
+"""The technician's verbs on the command line: arguments in, tables out. What they do is in the modules they are named after,
+which the page calls too; where they do it is the hatch's business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gateway.app import home
+from gateway.check import Checked, CheckWish, check
+from gateway.check import Progress as CheckProgress
+from gateway.check import lines as check_lines
+from gateway.errors import SiteError, WishError
+from gateway.hatch import Job, ask
+from gateway.language import say
+from gateway.site import Site, load_site
+from gateway.why import Why, WhyWish, why
+from gateway.why import lines as why_lines
+
+FINE, FIELD_PROBLEM, USAGE = 0, 1, 2
+SITE_FILES = ("site.toml", "/etc/guet/site.toml")
+
+WHY = Job("why", WhyWish, Why, why)
+CHECK = Job("check", CheckWish, CheckProgress | Checked, check)
+JOBS: Mapping[str, Job[Any, Any]] = {job.name: job for job in (WHY, CHECK)}
+"""What a running gateway does for who asks at its hatch."""
+
+
+def why_verb(argv: list[str]) -> int:
+    """Pourquoi un point n'a pas de valeur / Why a point has no value"""
+    parser = _parser("why", why_verb)
+    parser.add_argument("point", metavar="DEVICE/POINT")
+    _add_site(parser)
+    options = parser.parse_args(argv)
+
+    async def asked() -> int:
+        async with aclosing(ask(_site(options), WHY, WhyWish(options.point))) as rows:
+            async for found in rows:
+                _print(found, why_lines(found), options)
+                return FINE if found.fine else FIELD_PROBLEM
+        return FIELD_PROBLEM
+
+    return _run(asked)
+
+
+def check_verb(argv: list[str]) -> int:
+    """Vérifie que les valeurs sont crédibles, et dit pourquoi / Checks that values are credible, and says why"""
+    parser = _parser("check", check_verb)
+    parser.add_argument("point", nargs="?", default="", metavar="DEVICE[/POINT]")
+    _add_site(parser)
+    parser.add_argument("--reads", type=int, default=CheckWish().reads, metavar="N",
+                        help="lectures par point / readings of each point")  # fmt: skip
+    parser.add_argument("--provoke", action="store_true", help="essai : provoquer un changement / cause a change")
+    parser.add_argument("--accept", default="", metavar="REASON",
+                        help="accepter une valeur douteuse / accept a doubtful value")  # fmt: skip
+    _add_by(parser)
+    options = parser.parse_args(argv)
+    if options.point.endswith(".toml"):
+        options.site, options.point = Path(options.point), ""
+
+    async def asked() -> int:
+        wish = CheckWish(options.point, options.reads, options.provoke, options.accept, options.by)
+        bad = 0
+        async with aclosing(ask(_site(options), CHECK, wish)) as rows:
+            async for row in rows:
+                if isinstance(row, Checked):
+                    bad += not row.fine
+                    _print(row, check_lines(row), options)
+                else:
+                    _progress(row.done, row.of, row.said, options, row.ask)
+        return FIELD_PROBLEM if bad else FINE
+
+    return _run(asked)
+
+
+# -- what the verbs share ----------------------------------------------------------------------------------------------
+
+
+def _parser(name: str, verb: Callable[[list[str]], int]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"guet {name}", description=verb.__doc__)
+    parser.add_argument("--json", action="store_true", help="pour les machines / for machines")
+    return parser
+
+
+def _add_site(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("site", nargs="?", type=Path, default=None, metavar="SITE.toml",
+                        help=f"sans : GUET_SITE, {', '.join(SITE_FILES)} / default")  # fmt: skip
+
+
+def _add_by(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--by", default=_user(), metavar="NAME", help="qui / who")
+
+
+def _user() -> str:
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (OSError, KeyError):
+        return ""
+
+
+def _site_path(options: argparse.Namespace) -> Path:
+    """The site file that is meant. Raises SiteError where there is none."""
+    if options.site is not None:
+        return Path(options.site)
+    if given := os.environ.get("GUET_SITE"):
+        return Path(given)
+    for name in SITE_FILES:
+        if Path(name).is_file():
+            return Path(name)
+    looked = ", ".join(("GUET_SITE", *SITE_FILES))
+    raise SiteError([say(f"aucun fichier de site : ni argument, ni {looked}",
+                         f"no site file: expected an argument, or one of {looked}")])  # fmt: skip
+
+
+def _site(options: argparse.Namespace) -> Site:
+    return load_site(_site_path(options), home() / "device_profiles")
+
+
+def _run(work: Callable[[], Awaitable[int]]) -> int:
+    """Runs a verb. Ctrl-C ends it cleanly: what was found stays printed, the exit code says interrupted."""
+
+    async def guarded() -> int:
+        task = asyncio.ensure_future(work())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            sys.stderr.write(
+                say("\ninterrompu ; ce qui précède reste acquis\n", "\ninterrupted; what is above holds\n")
+            )
+            return 130
+
+    try:
+        return asyncio.run(guarded())
+    except WishError as error:
+        sys.stderr.write(f"{error}\n")
+        return USAGE
+
+
+def plain(text: str) -> str:
+    """Text as it may go to a terminal: what a device or a file says must not move the cursor."""
+    return "".join(char if char.isprintable() else "·" for char in text)
+
+
+def _print(row: Any, lines: Iterable[str], options: argparse.Namespace) -> None:
+    if options.json:
+        print(json.dumps(asdict(row), ensure_ascii=False), flush=True)
+        return
+    _wipe()
+    for line in lines:
+        print(plain(line), flush=True)
+
+
+def _progress(done: int, of: int, said: str, options: argparse.Namespace, ask_person: bool = False) -> None:
+    """A line that is written over, on a terminal; what the person has to do stays, everywhere."""
+    if ask_person:
+        _wipe()
+        sys.stderr.write(f">>> {plain(said)}\n")
+    elif sys.stderr.isatty() and not options.json:
+        filled = int(8 * done / of) if of else 0
+        sys.stderr.write(f"\r\x1b[K{'█' * filled}{'░' * (8 - filled)} {plain(said)}")
+    sys.stderr.flush()
+
+
+def _wipe() -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
