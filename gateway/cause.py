@@ -83,6 +83,11 @@ CAUSES: Mapping[str, _Words] = {
         "À l'adresse {address} du bus {bus} l'appareil est réglé sur {found}, le bus sur {line}",
         "At address {address} of the bus {bus} the device is set to {found}, the bus to {line}",
         "Réglez cet appareil sur {line}, comme les autres.", "Set this device to {line}, like the others."),
+    "GUET-306": _Words(
+        "Aucun appareil ne répond sur le bus {bus}, à aucun des réglages essayés ({lines})",
+        "No device answers on the bus {bus}, at none of the settings tried ({lines})",
+        "Vérifiez l'alimentation des appareils, puis les fils A et B (échangez-les), puis la parité réglée sur eux.",
+        "Check the devices' supply, then wires A and B (try to swap them), then the parity that is set on them."),
     "GUET-401": _Words(
         "À l'adresse {address} rien ne répond, alors que le reste du bus répond",
         "At address {address} nothing answers, while the rest of the bus does",

@@ -24,6 +24,10 @@ from gateway.check import lines as check_lines
 from gateway.errors import SiteError, WishError
 from gateway.hatch import Job, ask
 from gateway.language import say
+from gateway.look import LISTEN_S, Account, Finding, Found, Row, ScanWish
+from gateway.look import Progress as ScanProgress
+from gateway.scan import heading, scan
+from gateway.scan import lines as scan_lines
 from gateway.site import Site, load_site
 from gateway.why import Why, WhyWish, why
 from gateway.why import lines as why_lines
@@ -31,10 +35,56 @@ from gateway.why import lines as why_lines
 FINE, FIELD_PROBLEM, USAGE = 0, 1, 2
 SITE_FILES = ("site.toml", "/etc/guet/site.toml")
 
+SCAN: Job[ScanWish, Row] = Job("scan", ScanWish, ScanProgress | Found | Finding | Account, scan)
 WHY = Job("why", WhyWish, Why, why)
 CHECK = Job("check", CheckWish, CheckProgress | Checked, check)
-JOBS: Mapping[str, Job[Any, Any]] = {job.name: job for job in (WHY, CHECK)}
+JOBS: Mapping[str, Job[Any, Any]] = {job.name: job for job in (SCAN, WHY, CHECK)}
 """What a running gateway does for who asks at its hatch."""
+
+
+def scan_verb(argv: list[str]) -> int:
+    """Cherche qui répond sur les bus, et dit ce qui cloche / Finds who answers on the buses, and says what is wrong"""
+    parser = _parser("scan", scan_verb)
+    _add_site(parser)
+    add = parser.add_argument
+    add("--bus", default="", help="un seul bus / one bus only")
+    add("--address", action="append", type=int, default=[], metavar="N", help="seulement celle-ci / only this one")
+    add("--all", action="store_true", help="toutes les adresses / every address")
+    add(
+        "--line",
+        action="append",
+        default=[],
+        metavar="'9600 8N1'",
+        help="réglage à essayer aussi / try this setting too",
+    )
+    add("--slow", action="store_true", help="une seconde par appareil / a second for each device")
+    add(
+        "--for",
+        dest="seconds",
+        type=float,
+        default=LISTEN_S,
+        metavar="SECONDS",
+        help="écoute radio / listening to a radio",
+    )
+    options = parser.parse_args(argv)
+
+    async def asked() -> int:
+        wish = ScanWish(
+            options.bus, tuple(options.address), options.all, tuple(options.line), options.slow, options.seconds
+        )
+        wrong = headed = 0
+        async with aclosing(ask(_site(options), SCAN, wish)) as rows:
+            async for row in rows:
+                if isinstance(row, ScanProgress):
+                    _progress(row.done, row.of, row.said, options)
+                    continue
+                wrong += isinstance(row, Finding)
+                head = [] if headed or not isinstance(row, Found) else [heading()]
+                headed += bool(head)
+                _print(row, [*head, *scan_lines(row)], options)
+        return FIELD_PROBLEM if wrong else FINE
+
+    return _run(asked)
 
 
 def why_verb(argv: list[str]) -> int:

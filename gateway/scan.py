@@ -1,0 +1,209 @@
+"""`guet scan`: what is on the site's buses: who answers where, whether it is who is expected there, and if not, why not.
+
+Likely first: the addresses and the setting of the site, then low addresses until the expected number is found, then, for
+those still missing, other settings of the line; every address only where it is asked for. Any answer means present, an
+exception answer too. Silence is told from garbage: nothing at all is wiring, supply or address; bytes that are no answer
+are speed, parity or two devices on one address. How one bus is looked at: `gateway.look`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from gateway.cause import cause
+from gateway.check import number
+from gateway.codec import Broadcast, HeardCodec
+from gateway.errors import GarbledAnswer, WishError
+from gateway.language import say
+from gateway.look import Account, Finding, Found, Look, Progress, Row, ScanWish
+from gateway.poll import HeardBus
+from gateway.profile import HeardPoint, decoder_of
+from gateway.proposal import Proposal, Value, known_profiles
+from gateway.site import LINE, Radio
+from gateway.unit import UNITS
+
+if TYPE_CHECKING:
+    from gateway.app import Gateway
+
+
+async def scan(gateway: Gateway, wish: ScanWish) -> AsyncGenerator[Row, None]:
+    """Looks on one bus after the other; each thing found is told at once. Raises WishError for a bus that there is not."""
+    buses = gateway.buses
+    if wish.bus and wish.bus not in buses:
+        known = ", ".join(buses)
+        raise WishError(say(f"--bus {wish.bus!r} : connus : {known}", f"--bus {wish.bus!r}: known: {known}"))
+    for address in wish.addresses:
+        if not 0 <= address <= 250:
+            raise WishError(say(f"--address {address} : attendu 0 à 250", f"--address {address}: expected 0 to 250"))
+    for line in wish.lines:
+        if not re.fullmatch(LINE, line):
+            raise WishError(say(f"--line {line!r} : attendu « 9600 8N1 »", f"--line {line!r}: expected '9600 8N1'"))
+    if not 0 < wish.seconds <= 600:
+        raise WishError(
+            say(f"--for {wish.seconds:g} : attendu 1 à 600 s", f"--for {wish.seconds:g}: expected 1 to 600 s")
+        )
+    for name in [wish.bus] if wish.bus else list(buses):
+        bus = buses[name]
+        rows = _hear(gateway, bus, wish) if isinstance(bus, HeardBus) else Look(gateway, bus, wish).rows()
+        async for row in rows:
+            yield row
+
+
+async def _hear(gateway: Gateway, bus: HeardBus, wish: ScanWish) -> AsyncGenerator[Row, None]:
+    """Listens for a while: whoever is heard is there."""
+    settings = gateway.site.buses[bus.name]
+    assert isinstance(settings, Radio)
+    loop = asyncio.get_running_loop()
+    began_s, told = loop.time(), set[str]()
+    task = None if gateway.running_since_s is not None else asyncio.create_task(bus.run(), name=f"bus {bus.name}")
+    try:
+        while (left_s := began_s + wish.seconds - loop.time()) > 0:
+            for sender, heard in list(bus.around.items()):
+                if sender not in told:
+                    told.add(sender)
+                    yield _heard(gateway, bus, heard)
+            if bus.trouble or (
+                wish.addresses == () and bus.speakers and told.issuperset(bus.speakers) and not wish.every
+            ):
+                break
+            done = int(wish.seconds - left_s)
+            yield Progress(bus.name, done, int(wish.seconds), say(f"{bus.name} : à l'écoute, {len(told)} entendus",
+                                                                  f"{bus.name}: listening, {len(told)} heard"))  # fmt: skip
+            await asyncio.sleep(min(0.5, left_s))
+    finally:
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    missing = [speaker.device for sender, speaker in bus.speakers.items() if sender not in told]
+    if bus.trouble:
+        yield Finding(bus.name, "", cause("GUET-205", port=settings.adapter, said=bus.trouble))
+    elif not told:
+        yield Finding(bus.name, "", cause("GUET-404", bus=bus.name, said=bus.state))
+    else:
+        for device in missing:
+            yield Finding(bus.name, device.name, cause("GUET-403", device=device.name, address=device.address))
+    seconds = round(loop.time() - began_s, 1)
+    polling = gateway.running_since_s is not None
+    there = len(bus.speakers) - len(missing)
+    yield Account(bus.name, settings.protocol, "", len(bus.speakers), there, 0, seconds, 0.0, polling, bus.state)
+
+
+def _heard(gateway: Gateway, bus: HeardBus, heard: Broadcast) -> Found:
+    """A sender, with the profiles that its words fit."""
+    speaker = bus.speakers.get(heard.sender)
+    found = Found(bus.name, heard.sender, "", "heard", "", None, strength_dbm=heard.strength_dbm,
+                  evidence=", ".join(sorted(heard.parts)))  # fmt: skip
+    if speaker is not None:
+        return replace(
+            found, expected=speaker.device.name, fits=bus.health[speaker.device.name].last_answer_s is not None
+        )
+    return replace(found, proposals=tuple(_spoken(heard)))
+
+
+def _spoken(heard: Broadcast) -> Iterator[Proposal]:
+    """The profiles of beacons that say no more than this sender does, those with most points first."""
+    from gateway.app import PROTOCOLS, home
+
+    codecs = PROTOCOLS["ble"].codec
+    assert isinstance(codecs, Mapping)
+    best: list[Proposal] = []
+    for name, profile in known_profiles(home() / "device_profiles").items():
+        codec = _codec(profile.protocol)
+        try:
+            said = codec.values(heard) if codec else None
+        except GarbledAnswer:
+            continue
+        points = [point for point in profile.point if isinstance(point, HeardPoint)]
+        if not said or not all(point.place in said for point in points):
+            continue
+        values = tuple(Value(point.name, point.title or point.name, decoder_of(point)(said[point.place]), point.unit)
+                       for point in points[:4])  # fmt: skip
+        best.append(Proposal(name, f"{profile.maker} {profile.model}", float(len(points)), False, values))
+    yield from sorted(best, key=lambda one: -one.weight)[:3]
+
+
+def _codec(protocol: str) -> HeardCodec | None:
+    from gateway.codec.bthome import Bthome
+    from gateway.codec.ruuvi import Ruuvi
+
+    match protocol:
+        case "bthome":
+            return Bthome(b"")
+        case "ruuvi":
+            return Ruuvi()
+    return None
+
+
+# -- words -------------------------------------------------------------------------------------------------------------
+
+
+def lines(row: Row) -> Iterator[str]:
+    """One row for people; nothing for progress."""
+    match row:
+        case Found():
+            yield from _found_lines(row)
+        case Finding():
+            yield f"→ {row.cause.sentence}."
+            yield f"  {row.cause.action} [{row.cause.id}]"
+        case Account():
+            yield _account_line(row)
+
+
+def heading() -> str:
+    """Above the table of what is found."""
+    return (f"{say('bus', 'bus'):<12} {say('adr', 'addr'):>17}  {say('réponse', 'answer'):<10} "
+            f"{say('attendu', 'expected'):<22} {say('état', 'state')}")  # fmt: skip
+
+
+def _found_lines(row: Found) -> Iterator[str]:
+    answer = {
+        "answers": say("oui", "yes"), "refuses": say("oui (exc)", "yes (exc)"), "garbled": say("brouillé", "garbled"),
+        "heard": say("entendu", "heard"), "silent": say("non", "no"),
+    }[row.state]  # fmt: skip
+    yield f"{row.bus:<12} {row.address!s:>17}  {answer:<10} {row.expected or '—':<22} {_state_words(row)}"
+    if row.identity:
+        yield f"    {say('se nomme', 'calls itself')} : {row.identity}"
+    for one in row.proposals:
+        sure = say(" (se nomme ainsi)", " (calls itself so)") if one.sure else ""
+        shown = ", ".join(f"{value.title} {_shown(value)}" for value in one.values)
+        yield f"    {one.profile}{sure} : {shown}"
+
+
+def _state_words(row: Found) -> str:
+    if row.state == "garbled":
+        return say("deux appareils ? vitesse ? parité ?", "two devices? speed? parity?")
+    if row.strength_dbm is not None:
+        signal = f"{row.strength_dbm} dBm"
+        return say(f"attendu ✔ {signal}", f"expected ✔ {signal}") if row.fits else signal
+    match row.fits:
+        case True:
+            return say("attendu ✔", "expected ✔")
+        case False:
+            return say("ne répond pas comme son profil", "does not answer as its profile says")
+    if row.expected:
+        return say(f"répond en {row.line}", f"answers at {row.line}")
+    return say(
+        "inattendu : à choisir" if row.proposals else "inattendu",
+        "unexpected: choose" if row.proposals else "unexpected",
+    )
+
+
+def _shown(value: Value) -> str:
+    return "—" if value.value is None else f"{number(value.value)} {UNITS[value.unit].shown}".rstrip()
+
+
+def _account_line(row: Account) -> str:
+    waited = ""
+    if row.suspended_s and row.polling:
+        waited = say(f" Lecture des autres appareils suspendue {number(row.suspended_s)} s.",
+                     f" Reading of the other devices suspended for {number(row.suspended_s)} s.")  # fmt: skip
+    elif row.polling:
+        waited = say(" La lecture a continué pendant ce temps.", " Reading went on meanwhile.")
+    said = f" {row.said[:1].upper()}{row.said[1:]}." if row.said else ""
+    where = f"{row.bus} ({f'{row.protocol} {row.line}'.rstrip()})"
+    return say(f"{where} : attendus {row.expected}, trouvés {row.found}, {number(row.seconds)} s.{waited}{said}",
+               f"{where}: expected {row.expected}, found {row.found}, {number(row.seconds)} s.{waited}{said}")  # fmt: skip
