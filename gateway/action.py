@@ -185,6 +185,12 @@ class Gate:
         self._record(done)
         self.changed.set()
 
+    async def tell_time(self, device: Device, point: AnyPoint) -> None:
+        """Tells a device what time it is. That moves nothing and is not to be held, so it needs no permit and leaves no
+        record; a dry run tells nothing. Raises BusError, ActionError."""
+        if not self._site.dry_run:
+            await self._writers[device.bus].write(device, point, float(round(self._clock.now())))
+
     def release(self, point: str) -> None:
         """Nobody wants the point held any more; it returns to its fail-safe value at once (`run`)."""
         self.ledger.let_go(point, self._clock.monotonic())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -41,10 +41,10 @@ from gateway.node import Nodes, tended
 from gateway.order import Commands
 from gateway.outbox import Outbox
 from gateway.permit import Ledger, Origin
-from gateway.plan import Refusals, plan_ears, plan_visits
+from gateway.plan import NOTHING_REFUSED, Refusals, plan_ears, plan_visits
 from gateway.poll import HeardBus, PolledBus
 from gateway.reading import Snapshot, split_point
-from gateway.site import Device, Site, inputs_of, load_site
+from gateway.site import Device, Site, WatchEntry, inputs_of, load_site
 from gateway.store import Store
 from gateway.summary import Summary
 from gateway.timekeeping import Timekeeper
@@ -151,13 +151,13 @@ class Gateway:
         pace = Pace(retry_max_s=max(SHORTEST_RETRY_S, clock.loop_seconds(LONGEST_RETRY_S)))
         self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace, chance) if site.upstream else None
         writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
-        self.nodes = Nodes(writers, store, clock)
         self._judging = asyncio.Lock()
         self.timekeeper = Timekeeper(store, self.judge, clock, lambda: self.online, self._remember, self._judging)
         self.ledger = Ledger(site.permits, site.setups, site.place)
         self.gate = Gate(
             site, self.ledger, writers, clock, lambda: self.online, self._record_action, self._picture, self._keep_holds
         )
+        self.nodes = Nodes(writers, store, clock, self.gate.tell_time)
         self.commands = Commands(site, self.gate, store, clock) if site.command_key is not None else None
         if self.uplink is not None and self.commands is not None:
             self.uplink.on_command = self.commands.arrived
@@ -304,16 +304,41 @@ class Gateway:
     async def _remember(self) -> None:
         """Fills the windows from the store, a little at a time: devices are being read meanwhile."""
         now_s = self.clock.now()
-        entries = self.site.watches.values()
-        watched = {point.split("/")[0] for entry in entries for points in entry.inputs.values() for point in points}
-        history: list[Summary] = []
-        for device in sorted(watched):
-            history += self.store.summaries(device, now_s - HISTORY_S, now_s)
-            await asyncio.sleep(0)
-        history.sort(key=lambda summary: summary.start_s)
+        history = await self._history(self.site.watches.values(), now_s)
         for at in range(0, len(history), REMEMBERED_AT_ONCE):
             self.judge.remember(history[at : at + REMEMBERED_AT_ONCE])
             await asyncio.sleep(0)
+
+    async def _history(self, entries: Iterable[WatchEntry], now_s: float) -> list[Summary]:
+        """What the store has of the watched devices, in order of time; of each no more than of the hardware that stands."""
+        history: list[Summary] = []
+        for device in sorted({device for entry in entries for device in _watched(entry)}):
+            since_s = max(now_s - HISTORY_S, float(self.store.state(f"learns_since/{device}") or 0.0))
+            history += self.store.summaries(device, since_s, now_s)
+            await asyncio.sleep(0)
+        return sorted(history, key=lambda summary: summary.start_s)
+
+    async def learn_again(
+        self, device: str, since_s: float, states: Mapping[str, Any], audits: Sequence[tuple[float, Mapping[str, Any]]]
+    ) -> list[str]:
+        """Other hardware stands in a role: what was learnt of the old is given up, its history stays. Keeps `states` and
+        `audits` in the same moment; gives the names of the watches that begin again. Raises StoreError."""
+        entries = [entry for entry in self.site.watches.values() if device in _watched(entry)]
+        names = [entry.name for entry in entries]
+        over = [alert.cleared(since_s) for alert in self.store.open_alerts() if alert.subject in names]
+        forgotten = {f"learns_since/{device}": since_s, f"refusals/{device}": NOTHING_REFUSED.as_json()}
+        await self.store.decide(
+            {**states, **forgotten, **dict.fromkeys((f"watch/{n}" for n in names), None)}, over, audits
+        )
+        bus = self.buses.get(self.site.devices[device].bus)
+        if isinstance(bus, PolledBus):
+            bus.forget(self.site.devices[device])
+        for entry in entries:
+            if watch := self.judge.watches.get(entry.name):
+                watch.begin_again()
+                for summary in await self._history([entry], since_s):
+                    watch.add(summary)
+        return names
 
     async def _tick(self) -> None:
         """Ends periods, judges, and has what came of it on disk before it goes on."""
@@ -396,6 +421,10 @@ class Gateway:
             change = schedule.next_change(now_s)
             wait_s = 600.0 if change is None else min(600.0, max(1.0, change.time_s - self.clock.now()))
             await self.clock.sleep(wait_s)
+
+
+def _watched(entry: WatchEntry) -> set[str]:
+    return {point.partition("/")[0] for points in entry.inputs.values() for point in points}
 
 
 def _log_alert(alert: Alert) -> None:

@@ -1,6 +1,6 @@
 """Nodes of our own, beyond their points: they are told the time, and give what they kept while nobody asked them.
 
-Both happen when a node is met or is back, and every hour. The time goes through the bus's one way to write, which refuses a
+Both happen when a node is met or is back, and every hour. The time goes through the gate, to a bus that refuses a
 lift; a lift's node, which knows only how long it has been up, has its records dated by that. What was kept is taken once:
 its readings and the number up to which they were fetched are committed together. Readings of a time in which the node was
 being polled are left out, for they are known already.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from gateway.clock import Clock
@@ -20,7 +20,7 @@ from gateway.codec.journal import BUSY, Record, Standing, date, read_records, re
 from gateway.codec.modbus import Rtu, Tcp
 from gateway.errors import BusError, GarbledAnswer, NoAnswer, Refused
 from gateway.poll import PolledBus
-from gateway.profile import ModbusPoint, ModbusProfile
+from gateway.profile import AnyPoint, ModbusPoint, ModbusProfile
 from gateway.site import Device
 from gateway.store import Store
 
@@ -43,8 +43,15 @@ FUTURE_S = 60.0
 class Nodes:
     """The nodes of all polled buses."""
 
-    def __init__(self, buses: Mapping[str, PolledBus], store: Store, clock: Clock) -> None:
-        self._buses, self._store, self._clock = buses, store, clock
+    def __init__(
+        self,
+        buses: Mapping[str, PolledBus],
+        store: Store,
+        clock: Clock,
+        tell_time: Callable[[Device, AnyPoint], Awaitable[None]],
+    ) -> None:
+        """tell_time: the gate's."""
+        self._buses, self._store, self._clock, self._gate_tells = buses, store, clock, tell_time
         self._tended: set[str] = set()
 
     async def run(self) -> None:
@@ -83,7 +90,7 @@ class Nodes:
         if profile.clock is None or not self._clock.trusted:
             return
         try:
-            await self._buses[device.bus].write(device, profile.clock.point, float(round(self._clock.now())))
+            await self._gate_tells(device, profile.clock.point)
         except BusError as error:
             log.warning("device=%s not told the time: %s", device.name, error)
 

@@ -221,6 +221,11 @@ class PolledBus:
         log.warning("device=%s refuses: absent=%s cuts=%s", device.name, sorted(known.absent), sorted(known.cuts))
         self._learnt(device.name, known)
 
+    def forget(self, device: Device) -> None:
+        """Other hardware stands there: what the old one refused says nothing of it."""
+        if self.refusals.get(device.name, NOTHING_REFUSED) != NOTHING_REFUSED:
+            self._learn(device, NOTHING_REFUSED)
+
     def _next(self, visit: Visit, at_s: float, took_s: float) -> float:
         """When the visit is due again: on its own grid; for a lost device, after a pause that grows, with jitter. Where all
         devices are lost (a cable, a port, a supply) there is nobody to spare, and they are wanted back soon."""

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
@@ -26,9 +27,12 @@ from gateway.hatch import Job, ask
 from gateway.language import say
 from gateway.look import LISTEN_S, Account, Finding, Found, Row, ScanWish
 from gateway.look import Progress as ScanProgress
+from gateway.replace import Replaced, ReplaceWish, replace
+from gateway.replace import lines as replace_lines
 from gateway.scan import heading, scan
 from gateway.scan import lines as scan_lines
 from gateway.site import Site, load_site
+from gateway.site_file import checked, difference, put, with_device
 from gateway.why import Why, WhyWish, why
 from gateway.why import lines as why_lines
 
@@ -37,8 +41,9 @@ SITE_FILES = ("site.toml", "/etc/guet/site.toml")
 
 SCAN: Job[ScanWish, Row] = Job("scan", ScanWish, ScanProgress | Found | Finding | Account, scan)
 WHY = Job("why", WhyWish, Why, why)
+REPLACE = Job("replace", ReplaceWish, Replaced, replace)
 CHECK = Job("check", CheckWish, CheckProgress | Checked, check)
-JOBS: Mapping[str, Job[Any, Any]] = {job.name: job for job in (SCAN, WHY, CHECK)}
+JOBS: Mapping[str, Job[Any, Any]] = {job.name: job for job in (SCAN, WHY, CHECK, REPLACE)}
 """What a running gateway does for who asks at its hatch."""
 
 
@@ -130,6 +135,46 @@ def check_verb(argv: list[str]) -> int:
                 else:
                     _progress(row.done, row.of, row.said, options, row.ask)
         return FIELD_PROBLEM if bad else FINE
+
+    return _run(asked)
+
+
+def replace_verb(argv: list[str]) -> int:
+    """Remplace le matériel d'un rôle, qui garde son histoire / Replaces the hardware of a role, which keeps its history"""
+    parser = _parser("replace", replace_verb)
+    parser.add_argument("device", metavar="DEVICE")
+    _add_site(parser)
+    add = parser.add_argument
+    add("--serial", default="", help="numéro du nouvel appareil / number of the new device")
+    add("--old-serial", default="", help="numéro de l'ancien / number of the old one")
+    add("--address", default="", help="sa nouvelle adresse / its new address")
+    add("--profile", default="", help="son nouveau profil / its new profile")
+    add("--reason", default="", help="pourquoi / why")
+    add("--anyway", action="store_true", help="même s'il ne répond pas encore / although it does not answer yet")
+    _add_by(parser)
+    options = parser.parse_args(argv)
+
+    async def asked() -> int:
+        path, site = _site_path(options), _site(options)
+        before = after = path.read_text("utf-8")
+        keys: dict[str, str | int] = {"profile": options.profile} if options.profile else {}
+        if options.address:
+            keys["address"] = int(options.address) if options.address.isdecimal() else options.address
+        if keys and options.device in site.devices:
+            after = with_device(before, options.device, keys)
+            checked(after, path, home() / "device_profiles")  # all its faults, before anything is done
+        wish = ReplaceWish(options.device, options.serial, options.old_serial, options.address, options.profile,
+                           options.reason, options.by, options.anyway)  # fmt: skip
+        async with aclosing(ask(site, REPLACE, wish)) as rows:
+            async for done in rows:
+                if done.changes_file:
+                    put(path, after, home() / "device_profiles", time.time())
+                _print(done, replace_lines(done), options)
+        if after != before and not options.json:
+            print("\n".join(plain(line) for line in difference(before, after, path.name)))
+            print(say("redémarrez la passerelle pour qu'elle en tienne compte : sudo systemctl restart guet",
+                      "restart the gateway so that it takes this up: sudo systemctl restart guet"))  # fmt: skip
+        return FINE
 
     return _run(asked)
 

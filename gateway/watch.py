@@ -93,6 +93,12 @@ class Watch:
         self._devices = {point.split("/")[0] for points in entry.inputs.values() for point in points}
         self._points = {point for points in entry.inputs.values() for point in points}
 
+    def begin_again(self) -> None:
+        """Forgets what was learnt, because other hardware stands in a role: windows empty, grace period anew, no alert."""
+        self.window = self._new_window()
+        self.decider = Decider(self.model.decision)
+        self.verdict = self.open = self.latest = self.score = None
+
     def add(self, summary: Summary) -> None:
         """Takes in one device's summary; those of other devices are passed over."""
         if summary.device not in self._devices:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import math
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from gateway.link.tcp import TcpLink
 from gateway.node import STARTS_REMEMBERED, WRITTEN_WITHIN_S, Nodes
 from gateway.outbox import Outbox
 from gateway.poll import PolledBus
-from gateway.profile import ModbusProfile, load_profile, parse_profile
+from gateway.profile import AnyPoint, ModbusProfile, load_profile, parse_profile
 from gateway.site import Device as SiteDevice
 from gateway.store import Store
 from gateway.summary import Aggregate, Summary
@@ -117,6 +117,10 @@ class Bench:
         return [(time_s, json.loads(body)["values"]) for time_s, body in rows]
 
 
+def telling(bus: PolledBus, clock: StillClock) -> Callable[[SiteDevice, AnyPoint], Awaitable[None]]:
+    return lambda device, point: bus.write(device, point, clock.now())
+
+
 @asynccontextmanager
 async def bench(tmp_path: Path, profile: str = "guet/pressure", node: Node | None = None) -> AsyncIterator[Bench]:
     clock, node = StillClock(), node or Node()
@@ -126,7 +130,7 @@ async def bench(tmp_path: Path, profile: str = "guet/pressure", node: Node | Non
     async with TcpServer("127.0.0.1", 0, [server]) as tcp, Store.open(tmp_path / "data", clock) as store:
         link = TcpLink("127.0.0.1", tcp.port)
         bus = PolledBus("b", link, Tcp(), [device], clock, lambda snapshot: None)
-        yield Bench(Nodes({"b": bus}, store, clock), device, node, server, store, clock, bus)
+        yield Bench(Nodes({"b": bus}, store, clock, telling(bus, clock)), device, node, server, store, clock, bus)
         await link.close()
 
 
@@ -207,7 +211,9 @@ async def test_a_journal_that_breaks_off_is_taken_whole_the_next_time(tmp_path: 
         assert b.readings() == []
         b.server.dies_after = math.inf
         b.clock.at_s += 3600
-        again = Nodes({"b": b.bus}, b.store, b.clock)  # the gateway may have been restarted meanwhile
+        again = Nodes(
+            {"b": b.bus}, b.store, b.clock, telling(b.bus, b.clock)
+        )  # the gateway may have been restarted meanwhile
         await again.tend(b.device, math.inf)
         assert len(b.readings()) == 100
 
