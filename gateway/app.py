@@ -325,19 +325,20 @@ class Gateway:
         `audits` in the same moment; gives the names of the watches that begin again. Raises StoreError."""
         entries = [entry for entry in self.site.watches.values() if device in _watched(entry)]
         names = [entry.name for entry in entries]
-        over = [alert.cleared(since_s) for alert in self.store.open_alerts() if alert.subject in names]
-        forgotten = {f"learns_since/{device}": since_s, f"refusals/{device}": NOTHING_REFUSED.as_json()}
-        await self.store.decide(
-            {**states, **forgotten, **dict.fromkeys((f"watch/{n}" for n in names), None)}, over, audits
-        )
-        bus = self.buses.get(self.site.devices[device].bus)
-        if isinstance(bus, PolledBus):
-            bus.forget(self.site.devices[device])
-        for entry in entries:
-            if watch := self.judge.watches.get(entry.name):
-                watch.begin_again()
-                for summary in await self._history([entry], since_s):
-                    watch.add(summary)
+        async with self._judging:
+            over = [alert.cleared(since_s) for alert in self.store.open_alerts() if alert.subject in names]
+            forgotten = {f"learns_since/{device}": since_s, f"refusals/{device}": NOTHING_REFUSED.as_json()}
+            await self.store.decide(
+                {**states, **forgotten, **dict.fromkeys((f"watch/{n}" for n in names), None)}, over, audits
+            )
+            bus = self.buses.get(self.site.devices[device].bus)
+            if isinstance(bus, PolledBus):
+                bus.forget(self.site.devices[device])
+            for entry in entries:
+                if watch := self.judge.watches.get(entry.name):
+                    watch.begin_again()
+                    for summary in await self._history([entry], since_s):
+                        watch.add(summary)
         return names
 
     async def _tick(self) -> None:
