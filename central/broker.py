@@ -14,32 +14,24 @@ import signal
 import socket
 import subprocess
 import sysconfig
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from central.errors import BrokerError
+from central.node import Cluster, Node, Tls
 
 START_WITHIN_S: Final = 20.0
 STOP_WITHIN_S: Final = 10.0
 HOST: Final = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM files: the broker's certificate and key, and the authority that must have signed each gateway's certificate."""
-
-    certificate: Path
-    key: Path
-    authority: Path
-
-
 class Broker:
     """`async with Broker(folder)`: `mqtt_url` for gateways, `nats_url` for the ingester. A port of 0 takes a free one and
     keeps it. gateways: passwords by gateway id; ingester: the ingester's password when there are such; tls: for the
-    gateways' listener, which then wants a certificate of each. Raises BrokerError."""
+    gateways' listener, which then wants a certificate of each; cluster: the other nodes. Raises BrokerError."""
 
     def __init__(
         self,
@@ -49,9 +41,11 @@ class Broker:
         gateways: Mapping[str, str] | None = None,
         ingester: str = "",
         tls: Tls | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         self._folder = folder
-        self._gateways, self._ingester, self._tls = dict(gateways or {}), ingester, tls
+        self._gateways, self._ingester = dict(gateways or {}), ingester
+        self._tls, self._cluster = tls, cluster
         self.mqtt_port, self.nats_port = mqtt_port, nats_port
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -131,37 +125,35 @@ class Broker:
         self._process = None
 
     def configuration(self) -> dict[str, Any]:
-        """What nats-server is told (its configuration language takes JSON)."""
-        out: dict[str, Any] = {
-            "server_name": "guet",
-            "listen": f"{HOST}:{self.nats_port}",
-            "max_payload": 128 * 1024,
-            "jetstream": {"store_dir": str((self._folder / "jetstream").absolute())},
-            "mqtt": {"listen": f"{HOST}:{self.mqtt_port}"},
-        }
-        if self._tls is not None:
-            out["mqtt"]["tls"] = {
-                "cert_file": str(self._tls.certificate),
-                "key_file": str(self._tls.key),
-                "ca_file": str(self._tls.authority),
-                "verify": True,
-            }
-        if self._gateways:
-            users: list[dict[str, Any]] = [{"user": "ingester", "password": self._ingester}]
-            for gateway, password in self._gateways.items():
-                users.append({"user": gateway, "password": password, "permissions": permissions(gateway)})
-            out["authorization"] = {"users": users}
-        return out
+        """What nats-server is told."""
+        return Node(
+            folder=(self._folder / "jetstream").absolute(),
+            nats=f"{HOST}:{self.nats_port}",
+            mqtt=f"{HOST}:{self.mqtt_port}",
+            gateways=self._gateways or None,
+            ingester=self._ingester,
+            tls=self._tls,
+            cluster=self._cluster,
+        ).configuration()
 
 
-def permissions(gateway: str) -> dict[str, Any]:
-    """What a gateway may do: speak for itself, and hear what is meant for it."""
-    mine = f"guet.v1.{gateway}"
-    kinds = ("summary", "alert", "gap", "status", "audit", "reading")
-    return {
-        "publish": {"allow": [f"{mine}.{kind}" for kind in kinds]},
-        "subscribe": {"allow": [f"{mine}.ack", f"{mine}.cmd", "$MQTT.sub.>"]},
-    }
+@asynccontextmanager
+async def cluster(folder: Path, size: int = 3) -> AsyncIterator[list[Broker]]:
+    """That many nodes on this machine, each with a folder of its own, every record on all of them. Raises BrokerError."""
+    ports = [_free_port() for _ in range(size)]
+    places = [f"{HOST}:{port}" for port in ports]
+    nodes = [
+        Broker(
+            folder / f"node-{number + 1}",
+            cluster=Cluster(f"node-{number + 1}", place, tuple(other for other in places if other != place)),
+        )
+        for number, place in enumerate(places)
+    ]
+    try:
+        await asyncio.gather(*(asyncio.to_thread(node.start) for node in nodes))
+        yield nodes
+    finally:
+        await asyncio.gather(*(asyncio.to_thread(node.stop) for node in nodes))
 
 
 def _program() -> Path:

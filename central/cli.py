@@ -18,7 +18,8 @@ from central.broker import Broker
 from central.database import Database, url_in
 from central.errors import CentralError
 from central.export import export
-from central.ingest import run_ingester
+from central.ingest import Log, run_ingester
+from central.node import tls_in
 from central.status import GatewayStatus, gateways, refusals, report
 
 FOLDER = Path("guet-central")
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "run":
             logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
             return asyncio.run(_run(options))
+        if options.verb == "configure":
+            return _configure(options)
         if options.verb == "export":
             print(json.dumps(export(options.database or url_in(options.data)), ensure_ascii=False))
             return 0
@@ -42,18 +45,38 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="guet central", description=main.__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run | status | export")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run | status | export | configure")
     run = verbs.add_parser("run", help=_say("démarre le centre, jusqu'à Ctrl-C", "starts the centre, until Ctrl-C"))
     run.add_argument("--mqtt-port", type=int, default=1883, help=_say("port des passerelles", "port for gateways"))
     run.add_argument("--nats-port", type=int, default=4222, help=_say("port du journal", "port of the log"))
     existing = _say(
         "serveur NATS existant, au lieu d'en démarrer un", "an existing NATS server, instead of starting one"
     )
-    run.add_argument("--nats", default="", metavar="URL", help=existing)
+    run.add_argument("--nats", default="", metavar="URL[,URL]", help=existing)
+    copies = _say("sur combien de nœuds NATS chaque relevé est gardé", "on how many NATS nodes each record is kept")
+    run.add_argument("--replicas", type=int, default=1, choices=(1, 3, 5), help=copies)
+    files = _say(
+        "dossier avec certificate.pem, key.pem et authority.pem, pour --nats tls://...",
+        "folder with certificate.pem, key.pem and authority.pem, for --nats tls://...",
+    )
+    run.add_argument("--tls", type=Path, default=None, metavar="FOLDER", help=files)
     status = verbs.add_parser("status", help=_say("l'état de chaque passerelle", "how each gateway stands"))
     status.add_argument("--json", action="store_true", help=_say("pour les machines", "for machines"))
     told = _say("alertes, actions et états, en JSON", "alerts, actions and states, as JSON")
     whole = verbs.add_parser("export", help=told)
+    written = _say(
+        "écrit les configurations d'un ou de trois nœuds NATS et les certificats de chaque passerelle",
+        "writes the configurations of one or three NATS nodes, and each gateway's certificates",
+    )
+    new = verbs.add_parser("configure", help=written)
+    new.add_argument("folder", type=Path, metavar="FOLDER")
+    for name, french, english in (
+        ("node", "machine d'un nœud", "machine of a node"),
+        ("gateway", "identifiant d'une passerelle à ajouter", "id of a gateway to add"),
+        ("request", "demande de certificat (CSR) d'une passerelle", "certificate request (CSR) of a gateway"),
+    ):
+        new.add_argument(f"--{name}", action="append", default=[], required=name == "node", help=_say(french, english))
+    new.add_argument("--name", default="", help=_say("nom qui mène à tous les nœuds", "name that leads to every node"))
     for verb in (run, status, whole):
         own = _say(f"dossier des données (défaut : {FOLDER})", f"folder of the data (default: {FOLDER})")
         verb.add_argument("--data", type=Path, default=FOLDER, help=own)
@@ -75,7 +98,19 @@ async def _run(options: argparse.Namespace) -> int:
         database = await stack.enter_async_context(Database(options.database or options.data))
         # With a password in it, an address is no one else's business.
         print(_say("base : ", "database: ") + (options.data.name if not options.database else "PostgreSQL"), flush=True)
-        await run_ingester(nats_url, database.url, stop)
+        await run_ingester(Log(nats_url, options.replicas, tls_in(options.tls)), database.url, stop)
+    return 0
+
+
+def _configure(options: argparse.Namespace) -> int:
+    from central.configure import configure
+
+    requests = [Path(request) for request in options.request]
+    known = configure(options.folder, options.node, options.gateway, requests, options.name)
+    print(_say(f"{options.folder} : {len(options.node)} nœud(s), {len(known)} passerelle(s)",
+               f"{options.folder}: {len(options.node)} node(s), {len(known)} gateway(s)"))  # fmt: skip
+    print(_say("authority/authority.key signe toute identité : hors réseau, en lieu sûr.",
+               "authority/authority.key signs any identity: off the network, in a safe place."))  # fmt: skip
     return 0
 
 

@@ -12,40 +12,71 @@ import asyncio
 import json
 import logging
 import random
+import ssl
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
-import nats
 import psycopg
+from nats import connect
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.errors import BadRequestError
 
 from central.batch import store
 from central.errors import CentralError
+from central.node import KINDS, Tls
 
 log = logging.getLogger(__name__)
 
 STREAM: Final = "GUET"
 CONSUMER: Final = "ingest"
-SUBJECTS: Final = [f"guet.v1.*.{kind}" for kind in ("summary", "alert", "gap", "status", "audit", "reading")]
+SUBJECTS: Final = [f"guet.v1.*.{kind}" for kind in KINDS]
 BATCH: Final = 1000
 _LINGER_S: Final = 0.01
 _CONNECT_S: Final = 10.0
-_PULL_S: Final = 20.0
+_PULL_S: Final = 5.0
+"""How long a request for messages stands. A node that dies takes it along unheard: so long nothing comes then."""
 _STOP_S: Final = 0.25
 _ACK_WAIT_S: Final = 60.0
 _RETRY_S: Final = (0.2, 30.0)
 
 
-async def run_ingester(nats_url: str, database_url: str, stop: asyncio.Event) -> None:
-    """Works until `stop` is set; begins again by itself when the log or the database go away."""
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Where the log is: urls of NATS nodes, with commas between; replicas: on how many nodes each record is kept; tls: who
+    we are and whom we trust, where the nodes want to know."""
+
+    urls: str
+    replicas: int = 1
+    tls: Tls | None = None
+
+    def context(self) -> ssl.SSLContext | None:
+        """Raises CentralError for files that do not belong together."""
+        if self.tls is None:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=str(self.tls.authority))
+            context.load_cert_chain(self.tls.certificate, self.tls.key)
+        except OSError as error:
+            raise CentralError(
+                f"{self.tls.certificate.parent}: expected PEM files that belong together, got: {error}"
+            ) from error
+        return context
+
+
+async def run_ingester(nats: Log | str, database_url: str, stop: asyncio.Event) -> None:
+    """Works until `stop` is set; begins again by itself when the log or the database go away. Raises CentralError for
+    certificates that cannot be used."""
+    where = Log(nats) if isinstance(nats, str) else nats
+    tls = where.context()
     pause_s, most_s = _RETRY_S
     while not stop.is_set():
         began_s = asyncio.get_running_loop().time()
         try:
-            await _work(nats_url, database_url, stop)
+            await _work(where, tls, database_url, stop)
         except (OSError, NatsError, psycopg.Error, CentralError, TimeoutError) as error:
             log.warning("ingester: %s: %s; trying again", type(error).__name__, str(error).strip())
             if asyncio.get_running_loop().time() - began_s > most_s:
@@ -58,16 +89,17 @@ async def run_ingester(nats_url: str, database_url: str, stop: asyncio.Event) ->
             pause_s = min(2 * pause_s, most_s)
 
 
-async def _work(nats_url: str, database_url: str, stop: asyncio.Event) -> None:
+async def _work(where: Log, tls: ssl.SSLContext | None, database_url: str, stop: asyncio.Event) -> None:
     lost = asyncio.Event()
 
     async def on_lost() -> None:
         lost.set()
 
-    # Without reconnection: one place decides when to try again, and begins from a clean state.
+    # Without reconnection: one place decides when to try again, and begins from a clean state; with any node of several.
     async with asyncio.timeout(_CONNECT_S):
-        client = await nats.connect(
-            nats_url,
+        client = await connect(
+            where.urls.split(","),
+            tls=tls,
             allow_reconnect=False,
             max_reconnect_attempts=1,
             reconnect_time_wait=0.1,
@@ -76,7 +108,7 @@ async def _work(nats_url: str, database_url: str, stop: asyncio.Event) -> None:
             error_cb=_quiet,
         )
     try:
-        pull = await _Pull.open(client, lost)
+        pull = await _Pull.open(client, lost, where.replicas)
         async with await psycopg.AsyncConnection.connect(database_url, connect_timeout=10) as connection:
             await connection.set_autocommit(True)
             await connection.execute("set statement_timeout = '60s'")
@@ -112,7 +144,7 @@ class _Pull:
         self._until_s = 0.0
 
     @classmethod
-    async def open(cls, client: Client, lost: asyncio.Event) -> _Pull:
+    async def open(cls, client: Client, lost: asyncio.Event, replicas: int) -> _Pull:
         manager = client.jsm()
         stream = StreamConfig(
             name=STREAM,
@@ -122,11 +154,15 @@ class _Pull:
             discard=DiscardPolicy.OLD,
             max_age=7 * 86_400,
             max_bytes=4 * 1024**3,
+            num_replicas=replicas,
         )
         consumer = ConsumerConfig(
             durable_name=CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=_ACK_WAIT_S, max_ack_pending=10 * BATCH
         )
-        await manager.add_stream(stream)
+        try:
+            await manager.add_stream(stream)
+        except BadRequestError:  # it is there already, and was made otherwise
+            await manager.update_stream(stream)
         await manager.add_consumer(STREAM, consumer)
         pull = cls(client, lost)
         await client.subscribe(pull._inbox, cb=pull._take)

@@ -15,7 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from central.errors import ContractError
 
-SUBJECT: Final = re.compile(r"guet\.v1\.([a-z0-9][a-z0-9-]{0,62})\.(summary|alert|gap|status|audit|reading)")
+GATEWAY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+SUBJECT: Final = re.compile(rf"guet\.v1\.({GATEWAY.pattern})\.(summary|alert|gap|status|audit|reading)")
 EPOCH: Final = re.compile(r"[0-9A-Za-z-]{1,40}")
 MAX_BYTES: Final = 64 * 1024
 MAX_SEQ: Final = 2**63 - 2
@@ -52,9 +53,7 @@ class _Part(BaseModel):
 class Record(_Part):
     """What every message says: the identity of the record (gateway, epoch, seq), its kind and time."""
 
-    gateway: Annotated[
-        str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="the gateway's id, as in the topic")
-    ]
+    gateway: Annotated[str, Field(pattern=rf"^{GATEWAY.pattern}$", description="the gateway's id, as in the topic")]
     epoch: Annotated[
         str, Field(pattern=rf"^{EPOCH.pattern}$", description="names the store; changes when it is made anew")
     ]

@@ -40,7 +40,7 @@ sys.path[:0] = [str(ROOT)]
 
 import psycopg  # noqa: E402
 
-from central.broker import Broker  # noqa: E402
+from central.broker import Broker, cluster  # noqa: E402
 from central.database import Database  # noqa: E402
 from central.status import report  # noqa: E402
 from gateway.clock import ScaledClock  # noqa: E402
@@ -121,9 +121,10 @@ class Field:
 class Ingester:
     """`guet central run` beside a broker and a database that are there already."""
 
-    def __init__(self, folder: Path, number: int, nats_url: str, database_url: str) -> None:
+    def __init__(self, folder: Path, number: int, nats_urls: str, replicas: int, database_url: str) -> None:
         self._log = folder / f"ingester-{number}.log"
-        self._arguments = ["central", "run", "--nats", nats_url, "--database", database_url]
+        log = ["--nats", nats_urls, "--replicas", str(replicas)]
+        self._arguments = ["central", "run", *log, "--database", database_url]
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -142,7 +143,8 @@ class Chaos:
     """One run."""
 
     def __init__(self, folder: Path, records: int, rounds: int, seed: int, cluster: bool) -> None:
-        self.folder, self.records, self.rounds, self.seed, self.cluster = folder, records, rounds, seed, cluster
+        self.folder, self.records, self.rounds, self.seed = folder, records, rounds, seed
+        self.clustered = cluster
         self.chance = random.Random(seed)
         self.clock = ScaledClock(time.time() // 3600 * 3600, time.monotonic(), SPEED)
         self.happened: Counter[str] = Counter()
@@ -155,9 +157,13 @@ class Chaos:
     async def run(self) -> dict[str, Any]:
         async with AsyncExitStack() as stack:
             self.database = await stack.enter_async_context(Database(self.folder / "centre"))
-            self.brokers = [await stack.enter_async_context(Broker(self.folder / "nats"))]
+            if self.clustered:
+                self.brokers = await stack.enter_async_context(cluster(self.folder / "nats"))
+            else:
+                self.brokers = [await stack.enter_async_context(Broker(self.folder / "nats"))]
+            urls = ",".join(broker.nats_url for broker in self.brokers)
             for number in range(2):
-                ingester = Ingester(self.folder, number, self.brokers[0].nats_url, self.database.url)
+                ingester = Ingester(self.folder, number, urls, len(self.brokers), self.database.url)
                 self.ingesters.append(ingester)
                 stack.push_async_callback(ingester.kill)
                 await ingester.start()
@@ -167,7 +173,8 @@ class Chaos:
                     field = Field(random.Random(self.seed * 100 + number))
                     await stack.enter_async_context(field.server)
                     living.append(tasks.create_task(field.live()))
-                    way = await stack.enter_async_context(Cut(self.brokers[0].mqtt_port))
+                    broker = self.brokers[number % len(self.brokers)]
+                    way = await stack.enter_async_context(Cut(broker.mqtt_port))
                     self.ways.append(way)
                     gateway = self._gateway(number, field.server.port, way.port)
                     self.gateways.append(await stack.enter_async_context(gateway))
@@ -228,8 +235,7 @@ class Chaos:
                 ingester = self.chance.choice(self.ingesters)
                 await self._again(ingester.kill, away_s, ingester.start)
             case "broker":
-                broker = self.chance.choice(self.brokers)
-                await self._again(_threaded(broker.kill), away_s, _threaded(broker.start))
+                await self._kill_broker(away_s)
             case "database":
                 await self._again(_threaded(self.database.kill), away_s, _threaded(self.database.start))
             case "network":
@@ -239,6 +245,21 @@ class Chaos:
                 await self._again(way.cut, away_s / 2, way.mend)
             case "disk":
                 await self._fill_disk(self.chance.choice(self.gateways), away_s)
+
+    async def _kill_broker(self, away_s: float) -> None:
+        """Of a cluster, the node that a gateway is connected to; the relay then leads to another, as a name with several
+        addresses or a load balancer does, and work goes on without that node for a while."""
+        way = self.chance.choice(self.ways)
+        broker = next(one for one in self.brokers if one.mqtt_port == way.target)
+        await asyncio.to_thread(broker.kill)
+        if len(self.brokers) > 1:
+            for one in self.ways:
+                if one.target == broker.mqtt_port:
+                    one.target = self.chance.choice([left for left in self.brokers if left is not broker]).mqtt_port
+            held = await asyncio.to_thread(stored_rows, self.database.url)
+            await self._stored(held + self.records // 20)
+        await asyncio.sleep(away_s)
+        await asyncio.to_thread(broker.start)
 
     @staticmethod
     async def _fill_disk(gateway: GatewayProcess, for_s: float) -> None:

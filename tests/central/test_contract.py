@@ -97,7 +97,7 @@ SUBJECT, PAYLOAD = message(*BODIES[0])
     [
         ("guet.v1.edge-1.ack", PAYLOAD, "topic"),
         ("guet.v1.edge-1.gossip", PAYLOAD, "topic"),
-        ("guet.v1.Edge_1.summary", PAYLOAD, "topic"),
+        ("guet.v1.edge%1.summary", PAYLOAD, "topic"),
         ("guet.v1.edge-2.summary", PAYLOAD, "forged"),
         ("guet.v1.edge-1.alert", PAYLOAD, "malformed"),
         (SUBJECT, PAYLOAD + b" " * MAX_BYTES, "oversized"),
