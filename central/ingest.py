@@ -132,6 +132,29 @@ async def _quiet(error: Exception) -> None:
     log.debug("ingester: %s", error)
 
 
+async def prepare(client: Client, replicas: int) -> None:
+    """Makes the stream and its durable consumer, or has them as they should be."""
+    manager = client.jsm()
+    stream = StreamConfig(
+        name=STREAM,
+        subjects=SUBJECTS,
+        storage=StorageType.FILE,
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        max_age=7 * 86_400,
+        max_bytes=4 * 1024**3,
+        num_replicas=replicas,
+    )
+    consumer = ConsumerConfig(
+        durable_name=CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=_ACK_WAIT_S, max_ack_pending=10 * BATCH
+    )
+    try:
+        await manager.add_stream(stream)
+    except BadRequestError:  # it is there already, and was made otherwise
+        await manager.update_stream(stream)
+    await manager.add_consumer(STREAM, consumer)
+
+
 class _Pull:
     """A standing request for messages to the durable consumer, so that they come without being asked for one by one."""
 
@@ -145,25 +168,7 @@ class _Pull:
 
     @classmethod
     async def open(cls, client: Client, lost: asyncio.Event, replicas: int) -> _Pull:
-        manager = client.jsm()
-        stream = StreamConfig(
-            name=STREAM,
-            subjects=SUBJECTS,
-            storage=StorageType.FILE,
-            retention=RetentionPolicy.LIMITS,
-            discard=DiscardPolicy.OLD,
-            max_age=7 * 86_400,
-            max_bytes=4 * 1024**3,
-            num_replicas=replicas,
-        )
-        consumer = ConsumerConfig(
-            durable_name=CONSUMER, ack_policy=AckPolicy.EXPLICIT, ack_wait=_ACK_WAIT_S, max_ack_pending=10 * BATCH
-        )
-        try:
-            await manager.add_stream(stream)
-        except BadRequestError:  # it is there already, and was made otherwise
-            await manager.update_stream(stream)
-        await manager.add_consumer(STREAM, consumer)
+        await prepare(client, replicas)
         pull = cls(client, lost)
         await client.subscribe(pull._inbox, cb=pull._take)
         return pull

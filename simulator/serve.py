@@ -2,6 +2,7 @@
 
     guet simulate profile energy/eastron_sdm630 --port ./ttyGUET --address 3 --fault crc=0.05,late=0.02
     guet simulate site SITE.toml
+    guet simulate --fleet 1000
 
 Serial buses appear as links to pseudo-terminals where the site looks for them, TCP devices on loopback, beacons on a
 D-Bus socket. Everything said is simulated: slow curves in the range of each point, the same for the same seed.
@@ -31,6 +32,7 @@ from gateway.profile import BthomeProfile, DaliProfile, ModbusProfile, RuuviProf
 from gateway.site import LOOPBACK, Device, Radio, Serial, Site, Tcp, load_site
 from simulator.bluez import Advertisement, BluezFault, SimulatedBluez
 from simulator.dali import Adapter, SimulatedSci
+from simulator.fleet import fleet
 from simulator.line import Faults, Line
 from simulator.modbus import Device as ModbusDevice
 from simulator.modbus import RtuOverTcp, TcpServer
@@ -44,7 +46,13 @@ BLUEZ_SOCKET = "guet-bluez.socket"
 
 def simulate(argv: list[str]) -> int:
     """Simule un appareil, ou ceux d'un site, pannes comprises / Simulates a device, or those of a site, with faults"""
-    parser = argparse.ArgumentParser(prog="guet simulate", description=simulate.__doc__)
+    if any(word.split("=")[0] == "--fleet" for word in argv):
+        return fleet(argv)
+    parser = argparse.ArgumentParser(
+        prog="guet simulate",
+        description=simulate.__doc__,
+        epilog="guet simulate --fleet N : le trafic montant de N passerelles / the upstream traffic of N gateways",
+    )
     what = parser.add_subparsers(dest="what", required=True, metavar="profile | site")
     one = what.add_parser("profile", help="un modèle d'appareil / one device model")
     one.add_argument("profile", metavar="NAME|FILE.toml")

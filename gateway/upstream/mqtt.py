@@ -27,6 +27,7 @@ from gateway.errors import SiteError, StoreError, UplinkError
 from gateway.outbox import Outbox
 from gateway.site import LOOPBACK, Upstream
 from gateway.store import Store
+from gateway.upstream.pace import Pace
 from gateway.upstream.payload import URGENT, Record, parse_ack, render, topic
 
 if TYPE_CHECKING:
@@ -38,21 +39,6 @@ KEEPALIVE_S: Final = 30
 _TICK_S: Final = 5.0
 _BURST: Final = 10
 _STEADY_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How hard the lane tries. window: records sent and not yet acknowledged, and beside them as many as `urgent` that
-    may not wait; resend_s: after how long one is sent again (doubled each time, at most eightfold, give or take a
-    quarter); retry_s: a new connection is tried after a random time up to this, doubled each time up to
-    `retry_max_s`; connect_s: it must stand within this time."""
-
-    window: int = 2000
-    urgent: int = 20
-    resend_s: float = 15.0
-    retry_s: float = 1.0
-    retry_max_s: float = 900.0
-    connect_s: float = 20.0
 
 
 @dataclass(slots=True)
@@ -133,9 +119,8 @@ class Uplink:
                 self.connected = False
             if loop.time() - began_s >= _STEADY_S or self.counters.acknowledged > acknowledged:
                 tries = 0
-            pause_s = min(self._pace.retry_max_s, self._pace.retry_s * 2 ** min(tries, 20))
+            await asyncio.sleep(self._pace.pause_s(tries, self._chance))
             tries += 1
-            await asyncio.sleep(self._chance.uniform(0, pause_s))
 
     def _say_unavailable(self, why: str) -> None:
         if not self.trouble:
@@ -328,7 +313,7 @@ class Uplink:
                 await _breathe(number)
             records = self._next()
             for number, record in enumerate(records):
-                self._flying[record.seq] = _Flight(record, self._due(loop.time(), 1))
+                self._flying[record.seq] = _Flight(record, loop.time() + self._pace.patience_s(1, self._chance))
                 self._publish(session, record)
                 self.counters.sent += 1
                 await _breathe(number)
@@ -355,7 +340,7 @@ class Uplink:
     def _again(self, session: _Session, flight: _Flight, now_s: float) -> None:
         flight.tries += 1
         flight.at_broker = False
-        flight.due_s = self._due(now_s, flight.tries)
+        flight.due_s = now_s + self._pace.patience_s(flight.tries, self._chance)
         self.counters.resent += 1
         self._publish(session, flight.record)
 
@@ -363,9 +348,6 @@ class Uplink:
         where, payload = render(self._gateway, self.outbox.epoch, record)
         info = session.client.publish(where, payload, qos=1)
         session.mids[info.mid] = record.seq
-
-    def _due(self, now_s: float, tries: int) -> float:
-        return now_s + self._pace.resend_s * min(1 << (tries - 1), 8) * self._chance.uniform(0.75, 1.25)
 
     # -- being answered ----------------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """From a gateway's disk to the centre's, on real processes that are killed with -9 on the way: nothing lost or doubled."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from gateway.clock import SystemClock
 from gateway.site import Upstream
 from gateway.store import Store
 from gateway.upstream.mqtt import Pace, Uplink
+from simulator.fleet import fleet
 from tests.gateway.test_store import NOW_S, a_summary, an_alert
 
 ROOT = Path(__file__).parents[2]
@@ -99,6 +101,17 @@ async def test_two_ingesters_share_the_work(tmp_path: Path, centre: tuple[Broker
     await second
     found = report(database_url)
     assert (found["records"], found["lost"], found["duplicates"]) == (2000, 0, 0)
+
+
+async def test_a_fleet_that_comes_back_at_once_is_drained(tmp_path: Path, centre: tuple[Broker, str]) -> None:
+    broker, database_url = centre
+    told = tmp_path / "told.json"
+    arguments = ["--fleet", "60", "--records", "10", "--url", broker.mqtt_url, "--json", str(told)]
+    assert await asyncio.to_thread(fleet, arguments) == 0
+    found, seen = report(database_url), json.loads(told.read_text())
+    assert (found["records"], found["lost"], found["duplicates"], found["refused"]) == (1200, 0, 0, 0)
+    assert (seen["sessions"], seen["strange_acknowledgements"]) == (120, 0)
+    assert [one.records for one in gateways(database_url)] == [20] * 60
 
 
 async def test_nonsense_on_the_wire_is_refused_counted_and_stops_nothing(
