@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from pydantic import Field
-
+from gateway.clash import rule_faults
 from gateway.condition import ConditionEntry
 from gateway.permit import Origin, Permit, PermitEntry, merged, permit_faults, unwritable
-from gateway.profile import AnyPoint, Closed, Profile
+from gateway.profile import AnyPoint, Profile
 from gateway.reading import split_point
+from gateway.rulebook import RuleEntry
+from gateway.street import LightingEntry, beside
+from gateway.sun import Place
 from gateway.unit import UNITS
-
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
 class Known(Protocol):
@@ -43,31 +43,82 @@ class Entries(Protocol):
     def permit(self) -> Sequence[PermitEntry]: ...
 
     @property
+    def rule(self) -> Sequence[RuleEntry]: ...
+
+    @property
     def watch(self) -> Sequence[Named]: ...
 
 
-class Slot(Closed):
-    """From a local time ("23:00") or "dusk", "dawn": so much light, percent of full."""
-
-    at: str = Field(alias="from", pattern=r"^(dusk|dawn|([01]\d|2[0-3]):[0-5]\d)$")
-    level: float = Field(ge=0, le=100)
-
-
-class LightingEntry(Closed):
-    """A street lit by a schedule, which its lamps follow whether the network is there or not."""
-
-    name: str = Field(pattern=NAME)
-    lamps: list[str] = Field(min_length=1)
-    slots: list[Slot] = Field(min_length=1, alias="slot")
-
-
-def acting_faults(entries: Entries, devices: Mapping[str, Known], untold: Collection[str]) -> Iterator[str]:
+def acting_faults(
+    entries: Entries, devices: Mapping[str, Known], untold: Collection[str], place: Place
+) -> Iterator[str]:
     """Everything wrong with it. untold: devices whose own faults are told, so that nothing can be said of their points."""
-    for street in entries.lighting:
-        for lamp in street.lamps:
-            if lamp.partition("/")[0] not in untold and (fault := _no_lamp(lamp, devices)):
-                yield f"lighting {street.name!r}.lamps: {fault}"
+    yield from _streets(entries, devices, untold)
     yield from _permits(entries, devices, untold)
+    yield from _rules(entries, devices, untold, place)
+
+
+def _streets(entries: Entries, devices: Mapping[str, Known], untold: Collection[str]) -> Iterator[str]:
+    """Faults of streets."""
+    owner: dict[str, str] = {}
+    for street in entries.lighting:
+        where = f"lighting {street.name!r}"
+        lamps = [lamp for lamp in street.lamps if lamp.partition("/")[0] not in untold]
+        for lamp in lamps:
+            if fault := _no_lamp(lamp, devices):
+                yield f"{where}.lamps: {fault}"
+            if (other := owner.setdefault(lamp, street.name)) != street.name or street.lamps.count(lamp) > 1:
+                yield f"{where}.lamps: {lamp!r} is in {other!r} already; a lamp follows one street"
+        for key, point, units in _sensors(street, lamps):
+            if point.partition("/")[0] not in untold:
+                yield from (f"{where}.{fault}" for fault in _wrong_input(key, point, units, devices))
+
+
+def _sensors(street: LightingEntry, lamps: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """What a street looks at: (key, point, units that it may have; empty: any)."""
+    if street.presence:
+        yield from (("presence.points", point, ()) for point in street.presence.points)
+    if street.photocell:
+        yield "photocell.point", street.photocell.point, ("lx",)
+    if street.consumption:
+        yield from (("consumption.meter", point, ("W",)) for point in street.consumption.meter)
+        if street.consumption.lamp:
+            yield from (("consumption.lamp", beside(lamp, street.consumption.lamp), ("W",)) for lamp in lamps)
+    if street.constant_output:
+        hours = street.constant_output.hours
+        yield from (("constant_output.hours", beside(lamp, hours), ("h", "s")) for lamp in lamps)
+
+
+def _wrong_input(key: str, point: str, units: tuple[str, ...], devices: Mapping[str, Known]) -> Iterator[str]:
+    if fault := unknown_point(point, devices):
+        yield f"{key}: {fault}"
+        return
+    device, name = split_point(point)
+    if units and (unit := devices[device].points[name].unit) not in units:
+        yield f"{key}: {point!r} is in {unit}; expected {' or '.join(units)}"
+
+
+def _rules(entries: Entries, devices: Mapping[str, Known], untold: Collection[str], place: Place) -> Iterator[str]:
+    """Faults of rules. What they are told to do together is judged for those that name only what there is."""
+    sound = []
+    for rule in entries.rule:
+        faults = [f".set: {fault}" for setting in rule.settings if (fault := unknown_point(setting.point, devices))
+                  and setting.point.partition("/")[0] not in untold]  # fmt: skip
+        for key, conditions in (("when", rule.when), ("unless", rule.unless)):
+            for condition in conditions:
+                faults += [f".{key}: {fault}" for fault in _condition_faults(condition, entries, devices, untold)]
+        yield from (f"rule {rule.name!r}{fault}" for fault in faults)
+        named = [*(s.point for s in rule.settings), *(c.point or c.lost for c in (*rule.when, *rule.unless))]
+        if not faults and not any(point.partition("/")[0] in untold for point in named if point):
+            sound.append(rule)
+    points = {
+        condition.point: devices[split_point(condition.point)[0]].points[split_point(condition.point)[1]]
+        for rule in sound
+        for condition in rule.when
+        if condition.point
+    }
+    permits = {permit.point: permit for permit in permitted(entries, devices)}
+    yield from rule_faults(sound, points, permits, place)
 
 
 def _permits(entries: Entries, devices: Mapping[str, Known], untold: Collection[str]) -> Iterator[str]:
@@ -106,19 +157,17 @@ def _condition_faults(
 
 
 def permitted(entries: Entries, devices: Mapping[str, Known]) -> list[Permit]:
-    """The permits of a sound site: those that it writes out, and the lamps that its streets name."""
-
-    def point_of(name: str) -> AnyPoint:
-        device, point = split_point(name)
-        return devices[device].points[point]
-
+    """The permits of a site: those that it writes out, and the lamps that its streets name; of what can be written."""
     lamps = [lamp for street in entries.lighting for lamp in street.lamps]
-    return merged(
-        [
-            *(Permit.of(entry, point_of(entry.point)) for entry in entries.permit),
-            *(Permit.of(PermitEntry(point=lamp, by=[Origin.LIGHTING], every=""), point_of(lamp)) for lamp in lamps),
-        ]
-    )
+    wanted = [*entries.permit, *(PermitEntry(point=lamp, by=[Origin.LIGHTING], every="") for lamp in lamps)]
+    found = []
+    for entry in wanted:
+        if not unknown_point(entry.point, devices):
+            device, name = split_point(entry.point)
+            point = devices[device].points[name]
+            if not unwritable(devices[device].profile, point):
+                found.append(Permit.of(entry, point))
+    return merged(found)
 
 
 def _no_lamp(lamp: str, devices: Mapping[str, Known]) -> str:

@@ -15,7 +15,6 @@ from random import Random
 from typing import Any
 
 from gateway import __version__
-from gateway.acting import LightingEntry
 from gateway.action import Action, Done, Gate
 from gateway.alert import Alert, iso
 from gateway.budget import Budget, budget
@@ -28,10 +27,11 @@ from gateway.codec.mbus import Mbus
 from gateway.codec.modbus import Rtu, Tcp
 from gateway.codec.ruuvi import Ruuvi
 from gateway.condition import Picture
+from gateway.cycle import Cycle, ledger_of
+from gateway.deed import Acting
 from gateway.errors import ActionError, ModelError, SiteError, StoreError, collecting
 from gateway.inference import Model, load_model
 from gateway.judge import Judge
-from gateway.lighting import Schedule, Slot, arc_power_level
 from gateway.link import Ear, Link
 from gateway.link.ble import BleEar
 from gateway.link.serial import SerialLink
@@ -40,16 +40,17 @@ from gateway.live import Live
 from gateway.node import Nodes, tended
 from gateway.order import Commands
 from gateway.outbox import Outbox
-from gateway.permit import Ledger, Origin
+from gateway.permit import Origin
 from gateway.plan import NOTHING_REFUSED, Refusals, plan_ears, plan_visits
 from gateway.poll import HeardBus, PolledBus
 from gateway.reading import Snapshot, split_point
-from gateway.site import Device, Site, WatchEntry, inputs_of, load_site
+from gateway.site import Device, Site, WatchEntry, inputs_of, interlock_inputs_of, load_site
 from gateway.store import Store
 from gateway.summary import Summary
 from gateway.timekeeping import Timekeeper
 from gateway.upstream.mqtt import Pace, Uplink
 from gateway.upstream.payload import Kind
+from gateway.verdict import State
 from gateway.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -153,15 +154,17 @@ class Gateway:
         writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
         self._judging = asyncio.Lock()
         self.timekeeper = Timekeeper(store, self.judge, clock, lambda: self.online, self._remember, self._judging)
-        self.ledger = Ledger(site.permits, site.setups, site.place)
+        cycle = Cycle(site)
+        self.ledger = ledger_of(site, cycle)
         self.gate = Gate(
-            site, self.ledger, writers, clock, lambda: self.online, self._record_action, self._picture, self._keep_holds
+            site, self.ledger, writers, clock, lambda: self.online, self._record_action, self._look, self._keep_holds
         )
         self.nodes = Nodes(writers, store, clock, self.gate.tell_time)
+        self.acting = Acting(cycle, self.gate, clock, self._picture, self._decided, self._record_refusal)
         self.commands = Commands(site, self.gate, store, clock) if site.command_key is not None else None
         if self.uplink is not None and self.commands is not None:
             self.uplink.on_command = self.commands.arrived
-        self._inputs = frozenset(inputs_of(site))
+        self._inputs, self._interlocks = frozenset(inputs_of(site)), frozenset(interlock_inputs_of(site))
         self.boot = f"{os.getpid()}-{clock.now():.0f}"
         self.actions: list[Done] = []
 
@@ -191,6 +194,7 @@ class Gateway:
         self.live.take(snapshot)
         if self._heeded(snapshot):
             self.gate.changed.set()
+            self.acting.news.set()
         for summary in self.judge.take(snapshot):
             self.store.add_summary(summary)
         if self.site.upstream is not None and self.site.upstream.readings:
@@ -234,11 +238,38 @@ class Gateway:
 
     def _picture(self) -> Picture:
         """The inputs of a decision, as they are now."""
-        verdicts = {
+        return Picture(self.clock.now(), self.live.values(self._inputs), self._verdicts())
+
+    def _look(self) -> Picture:
+        """The inputs of interlocks alone."""
+        return Picture(self.clock.now(), self.live.values(self._interlocks), self._verdicts())
+
+    def _verdicts(self) -> dict[str, State | None]:
+        return {
             name: watch.verdict.state if watch.verdict is not None else None
             for name, watch in self.judge.watches.items()
         }
-        return Picture(self.clock.now(), self.live.values(self._inputs), verdicts)
+
+    def _strays(self, point: str, value: float, since_s: float) -> bool:
+        """Whether a device was seen elsewhere since then: it lost its supply, or somebody else moved it."""
+        device, name = split_point(point)
+        snapshot = self.live.latest.brought[device].get(name)
+        seen = snapshot.values[name] if snapshot is not None and snapshot.time_s > since_s else None
+        return seen is not None and seen != value
+
+    def _waits_for(self) -> bool:
+        """Whether an input of a decision has not been heard of yet."""
+        return any(
+            split_point(point)[1] not in self.live.latest.brought[split_point(point)[0]] for point in self._inputs
+        )
+
+    def _decided(self, state: dict[str, Any], alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            _log_alert(alert)
+        self._later(self.store.decide({"rules": state}, alerts), "what the rules decided")
+
+    def _record_refusal(self, body: dict[str, Any]) -> None:
+        self.store.put(Kind.AUDIT, self.clock.now(), body)
 
     def _keep_holds(self, state: dict[str, Any]) -> None:
         self._later(self.store.decide({"holds": state}), "remember who holds what")
@@ -260,10 +291,7 @@ class Gateway:
                 field.append(tasks.create_task(self.gate.run(), name="gate"))
                 if self.commands is not None:
                     field.append(tasks.create_task(self.commands.run(), name="commands"))
-                field += [
-                    tasks.create_task(self._light(street), name=f"lighting {street.name}")
-                    for street in self.site.lighting.values()
-                ]
+                field.append(tasks.create_task(self.acting.run(self._waits_for, self._strays), name="acting"))
                 uplink = tasks.create_task(self.uplink.run(), name="uplink") if self.uplink is not None else None
                 await self.stop.wait()
                 for task in (*field, *self._beside):
@@ -300,6 +328,8 @@ class Gateway:
         self.judge.restore(states, self.store.open_alerts())
         if (holds := self.store.state("holds")) is not None:
             self.ledger.restore(holds, self.clock.monotonic(), self.clock.now())
+        if (rules := self.store.state("rules")) is not None:
+            self.acting.cycle.restore(rules)
 
     async def _remember(self) -> None:
         """Fills the windows from the store, a little at a time: devices are being read meanwhile."""
@@ -364,6 +394,9 @@ class Gateway:
             self.store.add_summary(summary)
         for alert in outcome.alerts:
             _log_alert(alert)
+        if outcome.states:
+            self.acting.news.set()
+            self.gate.changed.set()
         states = {f"watch/{name}": state for name, state in outcome.states.items()}
         if states or outcome.alerts:
             try:
@@ -389,39 +422,6 @@ class Gateway:
             },
             "devices": {state.device.name: state.words for state in self.live.states()},
         }
-
-    def _went_astray(self, point: str, value: float, since_s: float) -> bool:
-        """Whether a device was seen elsewhere since then: it lost its supply, or somebody else moved it."""
-        device, name = split_point(point)
-        seen = self.live.latest[device].get(name)
-        return seen is not None and seen.time_s > since_s and seen.value is not None and seen.value != value
-
-    async def _light(self, street: LightingEntry) -> None:
-        """Keeps a street at the level of its schedule, network or not; tries again what a lamp did not take."""
-        gateway = self.site.gateway
-        slots = [Slot(slot.at, slot.level) for slot in street.slots]
-        schedule = Schedule(slots, gateway.latitude, gateway.longitude, self.site.zone)
-        given: dict[str, float] = {}
-        since_s = 0.0
-        while True:
-            now_s = self.clock.now()
-            percent = schedule.level_percent(now_s)
-            for lamp in street.lamps:
-                device, name = split_point(lamp)
-                unit = self.site.devices[device].points[name].unit
-                value = percent if unit == "%" else float(arc_power_level(percent))
-                if given.get(lamp) == value and not self._went_astray(lamp, value, since_s):
-                    continue
-                action = Action(lamp, value, f"horaire de {street.name} : {percent:g} %", Origin.LIGHTING)
-                try:
-                    if (await self.gate.perform(action)).confirmed:
-                        given[lamp] = value
-                except ActionError as error:
-                    log.error("lighting=%s %s", street.name, error)
-            since_s = self.clock.now()
-            change = schedule.next_change(now_s)
-            wait_s = 600.0 if change is None else min(600.0, max(1.0, change.time_s - self.clock.now()))
-            await self.clock.sleep(wait_s)
 
 
 def _watched(entry: WatchEntry) -> set[str]:

@@ -22,6 +22,8 @@ from gateway.verdict import State
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 AT = r"^(dusk|dawn|([01]\d|2[0-3]):[0-5]\d)$"
+_USUAL = {"dawn": "06:00", "dusk": "18:00"}
+"""What the sun's times count as where it matters which of two comes first in a day."""
 SUSPECT = (State.SUSPECT, State.ALERT)
 
 
@@ -38,7 +40,8 @@ class Picture:
 class ConditionEntry(Closed):
     """One condition in a site file: exactly one of a point that is compared, a watch's verdict, a point that is lost, or a
     time. until: once above (below) it holds until the value is back at that. for: so long without a break. between: local
-    times, "dusk", "dawn"; over midnight where the second is the earlier one; days: on which it begins."""
+    times, "dusk", "dawn" (as if at 18:00, 06:00); over midnight where the second is the earlier one; days: on which it
+    begins."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -129,6 +132,11 @@ class Condition:
         self._met = met
         return met and self._since_s is not None and picture.time_s - self._since_s >= self.entry.lasting_s
 
+    @property
+    def since_s(self) -> float | None:
+        """Since when it is met without a break, UTC seconds; None while it is not."""
+        return self._since_s
+
     def wakes_s(self, time_s: float) -> float:
         """When it may change after `time_s` though no input does: UTC seconds, inf for never."""
         due_s = math.inf
@@ -189,10 +197,9 @@ def window_s(entry: ConditionEntry, place: Place, day: date) -> tuple[float, flo
     first, last = entry.between
     start_s = place.instant_s(day, first)
     end_s = place.instant_s(day, last)
-    by_sun = {first, last} & {"dusk", "dawn"}
-    if end_s < start_s if by_sun else last < first:
+    if _USUAL.get(last, last) < _USUAL.get(first, first):
         end_s = place.instant_s(day + timedelta(days=1), last)
-    # In spring an hour of the night is left out.
+    # In spring an hour of the night is left out; in June the sun sets after "dusk" to "20:00" is over.
     return (start_s, end_s) if start_s < end_s else None
 
 

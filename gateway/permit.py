@@ -11,7 +11,7 @@ later one; then a remote command; then the schedule of a street. So local safety
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
@@ -19,6 +19,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from gateway.condition import Condition, ConditionEntry, Picture
+from gateway.plain import condition_text
 from gateway.profile import OBSERVED_ONLY, AnyPoint, Closed, Profile, WritablePoint, duration_s
 from gateway.sun import Place
 
@@ -146,6 +147,8 @@ def permit_faults(entry: PermitEntry, profile: Profile, point: AnyPoint, lit: bo
     most = high if entry.max is None else entry.max
     if entry.fail_safe is not None and not least <= entry.fail_safe <= most:
         yield f"fail_safe: expected {least:g} to {most:g} {point.unit}, got {entry.fail_safe:g}"
+    if entry.fail_safe is not None and lit:
+        yield "fail_safe: a lamp of a [[lighting]] falls back to its schedule; remove it"
     if entry.fail_safe is None and not lit:
         yield "fail_safe: missing; give the value that the device returns to when nobody holds it any more"
 
@@ -179,11 +182,18 @@ class _Written:
 class Ledger:
     """The permits of a site and what was made of them. Times in seconds of any clock that never goes back."""
 
-    def __init__(self, permits: Iterable[Permit], setups: Mapping[str, frozenset[float]], place: Place) -> None:
-        """setups: by point, the values that its profile has it told."""
+    def __init__(
+        self,
+        permits: Iterable[Permit],
+        setups: Mapping[str, frozenset[float]],
+        place: Place,
+        ceiling: Callable[[str, float], tuple[float, str] | None] = lambda point, time_s: None,
+    ) -> None:
+        """setups: by point, the values that its profile has it told. ceiling: what the law leaves of a point at a time (UTC
+        seconds), and why; None where it says nothing."""
         self.permits = {permit.point: permit for permit in permits}
         self.holds: dict[str, Hold] = {}
-        self._setups = setups
+        self._setups, self._ceiling = setups, ceiling
         self._written: dict[str, _Written] = {}
         self._reverts: dict[str, tuple[float, int]] = {}
         self._interlocks = {p.point: [Condition(entry, place) for entry in p.unless] for p in self.permits.values()}
@@ -202,7 +212,7 @@ class Ledger:
             return Refusal(f"its [[permit]] is for {allowed}, not for {origin.value}")
         if not permit.low <= value <= permit.high:
             return Refusal(f"its [[permit]] allows {permit.low:g} to {permit.high:g}, got {value:g}")
-        if forbids := self.forbidden(point, picture):
+        if forbids := self.forbidden(point, picture) or self._unlawful(point, value, picture.time_s):
             return Refusal(forbids)
         hold = self.holds.get(point)
         if hold is not None and now_s < hold.until_s and RANK[origin] > RANK[hold.origin]:
@@ -221,14 +231,19 @@ class Ledger:
         return None
 
     def forbidden(self, point: str, picture: Picture) -> str:
-        """Which interlock of the point forbids a write; empty when none does."""
+        """Which interlock of the point forbids a write, in French; empty when none does."""
         for condition in self._interlocks.get(point, ()):
             match condition.holds(picture):
                 case True:
-                    return f"interlock: {said(condition.entry)}"
+                    return f"verrouillage : {condition_text(condition.entry)}"
                 case None:
-                    return f"interlock: {said(condition.entry)} cannot be known, an input is lost"
+                    return f"verrouillage : une entrée est perdue ({condition_text(condition.entry)})"
         return ""
+
+    def _unlawful(self, point: str, value: float, time_s: float) -> str:
+        """Which law forbids a value now; empty when none does."""
+        most = self._ceiling(point, time_s)
+        return f"extinction : {most[1]}" if most is not None and value > most[0] else ""
 
     def wrote(self, point: str, value: float, origin: Origin, now_s: float, lease_s: float | None = None) -> None:
         """Notes a write that the device confirmed, or that a dry run would have made."""
@@ -266,7 +281,9 @@ class Ledger:
         due = []
         for point, hold in list(self.holds.items()):
             permit = self.permits.get(point)
-            why = "the lease is over" if now_s >= hold.until_s else self.forbidden(point, picture)
+            why = "le bail est terminé" if now_s >= hold.until_s else self.forbidden(point, picture)
+            if hold.origin is Origin.REMOTE:
+                why = why or self._unlawful(point, hold.value, picture.time_s)
             if not why or permit is None:
                 continue
             if permit.fail_safe is None:
@@ -313,25 +330,6 @@ class Ledger:
             self.holds[point] = Hold(float(body["value"]), origin, now_s + body["since_s"] - time_s, now_s + left_s)
 
 
-def said(entry: ConditionEntry) -> str:
-    """A condition in a few plain words, as in the site file."""
-    parts: list[str] = []
-    if entry.point:
-        limits = [
-            f"{name} {value:g}" for name in ("above", "below", "equals") if (value := getattr(entry, name)) is not None
-        ]
-        parts = [entry.point, " and ".join(limits)]
-    elif entry.verdict:
-        parts = [f"{entry.verdict} {entry.state}"]
-    elif entry.lost:
-        parts = [f"{entry.lost} lost"]
-    else:
-        parts = [" to ".join(entry.between or ()), " ".join(entry.days)]
-    if entry.lasting:
-        parts.append(f"for {entry.lasting}")
-    return " ".join(part for part in parts if part)
-
-
 def merged(permits: Sequence[Permit]) -> list[Permit]:
     """One permit a point: of two for the same point the first, which the site wrote out, also for whom the second allows
     (a lamp of a street with a [[permit]] of its own keeps its schedule)."""
@@ -354,6 +352,5 @@ __all__ = [
     "Refusal",
     "merged",
     "permit_faults",
-    "said",
     "unwritable",
 ]

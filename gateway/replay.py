@@ -59,7 +59,7 @@ class Replayed:
 
 
 @dataclass(slots=True)
-class _Instant:
+class Instant:
     """The values of one time, by device and point."""
 
     time_s: float
@@ -73,7 +73,7 @@ def replay(site: Site, watches: Sequence[Watch], readings: Path) -> Replayed:
     alerts: dict[str, Alert] = {}
     period_s = site.period_s
     first_s = last_s = tick_s = math.nan
-    for instant in _instants(site, readings, repairs):
+    for instant in instants(site, readings, repairs):
         if math.isnan(first_s):
             first_s = instant.time_s
             tick_s = first_s // period_s * period_s + period_s
@@ -95,11 +95,11 @@ def write_alerts(alerts: Sequence[Alert], out: IO[str]) -> None:
         out.write(json.dumps(alert.as_json(), ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def _instants(site: Site, path: Path, repairs: Repairs) -> Iterator[_Instant]:
+def instants(site: Site, path: Path, repairs: Repairs) -> Iterator[Instant]:
     """The readings of a file, instant by instant. Raises ReadingsError at the end of what was read, with all faults."""
     units = {f"{device.name}/{name}": unit for device in site.devices.values() for name, unit in device.units.items()}
     names = {point: split_point(point) for point in units}
-    instant: _Instant | None = None
+    instant: Instant | None = None
     newest_s = -math.inf
     times: dict[str, float] = {}
     with collecting(ReadingsError) as faults:
@@ -129,7 +129,7 @@ def _instants(site: Site, path: Path, repairs: Repairs) -> Iterator[_Instant]:
             if instant is None or time_s != instant.time_s:
                 if instant is not None and not faults:
                     yield instant
-                instant = _Instant(time_s)
+                instant = Instant(time_s)
                 newest_s = max(newest_s, time_s)
             device, name = names[row[1]]
             of_device = instant.values.setdefault(device, {})

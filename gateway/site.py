@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator
 
-from gateway.acting import LightingEntry, acting_faults, permitted, unknown_point
+from gateway.acting import acting_faults, permitted, unknown_point
 from gateway.codec import Limits
 from gateway.codec.mbus import HIGHEST_PRIMARY
 from gateway.command import public_key
@@ -41,6 +41,8 @@ from gateway.profile import (
     sentences,
 )
 from gateway.reading import split_point
+from gateway.rulebook import RuleEntry
+from gateway.street import LightingEntry
 from gateway.sun import Place
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -220,6 +222,7 @@ class _File(Closed):
     watch: list[WatchEntry] = []
     lighting: list[LightingEntry] = []
     permit: list[PermitEntry] = []
+    rule: list[RuleEntry] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +275,7 @@ class Site:
     lighting: Mapping[str, LightingEntry]
     folder: Path
     permits: tuple[Permit, ...] = ()
+    rules: tuple[RuleEntry, ...] = ()
 
     @property
     def place(self) -> Place:
@@ -363,41 +367,16 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
             continue
         if ("bus", entry.bus) not in left_out:
             faults += [f"{where}.{fault}" for fault in _misplaced(entry, profile, buses)]
-        if entry.limits and not isinstance(profile, PolledProfile):
-            faults.append(
-                f"{where}: patience_ms, interval_ms, gap_ms: expected of a device that is asked; "
-                f"{entry.profile!r} speaks {profile.protocol}; remove them"
-            )
-        key = b""
-        if entry.key_file:
-            try:
-                key = _key(entry, profile, folder)
-            except ValueError as error:
-                faults.append(f"{where}.key_file: {error}")
-        address = entry.address if entry.address is not None else _default_address(profile)
-        if isinstance(address, str):
-            address = address.upper()
-        every_s = duration_s(entry.every or profile.every)
-        points = {point.name: point for point in profile.point}
-        devices[entry.name] = Device(
-            entry.name,
-            entry.profile,
-            profile,
-            entry.bus,
-            address,
-            entry.asset,
-            every_s,
-            points,
-            entry.priority,
-            key,
-            entry.limits,
-        )
+        devices[entry.name], wrong = _device(entry, profile, folder)
+        faults += [f"{where}.{fault}" for fault in wrong]
     faults += _wrong_key(entries.upstream, folder)
     faults += _address_clashes(devices)
     faults += _lines(entries, devices)
     untold = {name for kind, name in left_out if kind == "device"}
     faults += _unknown_points(entries, devices, untold)
-    faults += acting_faults(entries, devices, untold)
+    given = entries.gateway
+    place = Place(given.latitude, given.longitude, ZoneInfo(given.timezone))
+    faults += acting_faults(entries, devices, untold, place)
     if told or faults:
         raise SiteError([*told, *(f"{file}: {fault}" for fault in faults)])
     return Site(
@@ -409,7 +388,39 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
         lighting={street.name: street for street in entries.lighting},
         folder=folder,
         permits=tuple(permitted(entries, devices)),
+        rules=tuple(entries.rule),
     )
+
+
+def _device(entry: DeviceEntry, profile: Profile, folder: Path) -> tuple[Device, list[str]]:
+    """The device of an entry, and what is wrong with it by itself."""
+    wrong = []
+    if entry.limits and not isinstance(profile, PolledProfile):
+        wrong.append(
+            "patience_ms, interval_ms, gap_ms: expected of a device that is asked; "
+            f"{entry.profile!r} speaks {profile.protocol}; remove them"
+        )
+    key = b""
+    if entry.key_file:
+        try:
+            key = _key(entry, profile, folder)
+        except ValueError as error:
+            wrong.append(f"key_file: {error}")
+    address = entry.address if entry.address is not None else _default_address(profile)
+    device = Device(
+        entry.name,
+        entry.profile,
+        profile,
+        entry.bus,
+        address.upper() if isinstance(address, str) else address,
+        entry.asset,
+        duration_s(entry.every or profile.every),
+        {point.name: point for point in profile.point},
+        entry.priority,
+        key,
+        entry.limits,
+    )
+    return device, wrong
 
 
 def _sound_part(table: Mapping[str, Any], error: ValidationError) -> tuple[_File, set[tuple[str, str]]]:
@@ -462,7 +473,7 @@ def _default_address(profile: Profile) -> int | str:
 
 
 def _twice(entries: _File) -> Iterator[str]:
-    for kind in ("bus", "device", "watch", "lighting"):
+    for kind in ("bus", "device", "watch", "lighting", "rule"):
         names = [entry.name for entry in getattr(entries, kind)]
         for name in sorted({n for n in names if names.count(n) > 1}):
             yield f"{kind} {name!r}: there are {names.count(name)} of that name; give each its own"
@@ -572,9 +583,20 @@ def _unknown_points(entries: _File, devices: Mapping[str, Device], untold: Colle
                     yield f"watch {watch.name!r}.inputs.{role}: {fault}"
 
 
-def inputs_of(site: Site) -> Iterator[str]:
-    """The points that decisions hang on."""
+def interlock_inputs_of(site: Site) -> Iterator[str]:
+    """The points that interlocks of permits hang on."""
     for permit in site.permits:
         for condition in permit.unless:
             if point := condition.point or condition.lost:
                 yield point
+
+
+def inputs_of(site: Site) -> Iterator[str]:
+    """The points that decisions hang on."""
+    yield from interlock_inputs_of(site)
+    conditions = [condition for rule in site.rules for condition in (*rule.when, *rule.unless)]
+    for condition in conditions:
+        if point := condition.point or condition.lost:
+            yield point
+    for street in site.lighting.values():
+        yield from street.inputs()

@@ -272,7 +272,7 @@ async def test_without_a_permit_nothing_is_written() -> None:
         assert (it.server.requests, it.records) == (0, [])
 
 
-@pytest.mark.parametrize(("status", "why"), [(9.0, "pompe/status equals 9"), (None, "cannot be known")])
+@pytest.mark.parametrize(("status", "why"), [(9.0, "pompe/status vaut 9"), (None, "une entrée est perdue")])
 async def test_an_interlock_forbids_and_what_cannot_be_known_forbids_too(status: float | None, why: str) -> None:
     async with opened() as it:
         it.status = status
@@ -288,7 +288,7 @@ async def test_an_interlock_that_comes_up_takes_back_what_was_written() -> None:
         it.gate.changed.set()
         await asyncio.sleep(1)
         assert it.speed == 10
-        assert it.records[-1].action.reason == "retour à la valeur sûre : interlock: pompe/status equals 9"
+        assert it.records[-1].action.reason == "retour à la valeur sûre : verrouillage : pompe/status vaut 9"
         assert it.gate.ledger.holds == {}
 
 

@@ -155,7 +155,7 @@ def test_a_device_may_be_given_more_patience_than_its_profile_gives() -> None:
 def test_what_speaks_unasked_has_no_patience() -> None:
     text = GATEWAY + BUSES + DEVICES.replace('"a4:c1:38:00:00:01"', '"a4:c1:38:00:00:01"\npatience_ms = 9')
     (fault,) = faults_of(text)
-    assert "bac-1': patience_ms, interval_ms, gap_ms: expected of a device that is asked" in fault
+    assert "bac-1'.patience_ms, interval_ms, gap_ms: expected of a device that is asked" in fault
 
 
 def test_a_key_file_that_is_not_there_is_told_with_the_other_faults() -> None:

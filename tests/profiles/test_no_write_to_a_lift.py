@@ -111,7 +111,9 @@ def test_no_street_takes_a_lift_for_a_lamp() -> None:
         watch: list[object] = []
         rule: list[object] = []
 
-    assert any("observed and never written to" in fault for fault in acting_faults(Entries(), site.devices, ()))  # type: ignore[arg-type]
+    assert any(
+        "observed and never written to" in fault for fault in acting_faults(Entries(), site.devices, (), site.place)
+    )  # type: ignore[arg-type]
 
 
 def calls_of_write(file: Path) -> Iterator[tuple[str, str]]:

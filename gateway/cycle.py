@@ -1,0 +1,106 @@
+"""A decision cycle: on one frozen picture of the inputs, what every point is to be, who wants it so, and why. Pure.
+
+Rules first, the earlier above the later; then what a remote command holds; then the street of a lamp. What was wanted by a
+rule and is wanted by nobody any more is let go, and returns to its fail-safe value (`permit`). The same cycle serves the
+live gateway, `guet rules try` and the benches; what differs is who makes the picture and who carries out what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.alert import Alert
+from gateway.condition import Picture
+from gateway.permit import Hold, Ledger, Origin
+from gateway.rulebook import Rulebook, RuleState
+from gateway.site import Site
+from gateway.street import Street, beside
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a point is to be."""
+
+    value: float
+    origin: Origin
+    reason: str
+
+
+@dataclass(slots=True)
+class Decision:
+    """One decision. wanted: by point; let_go: points that a rule held and nobody wants any more; alerts: raised and cleared;
+    rules: how each stands."""
+
+    wanted: dict[str, Wanted] = field(default_factory=dict)
+    let_go: list[str] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    rules: dict[str, RuleState] = field(default_factory=dict)
+
+
+class Cycle:
+    """See the module. Ask in order of time."""
+
+    def __init__(self, site: Site) -> None:
+        self.rulebook = Rulebook(site.rules, {permit.point: permit for permit in site.permits}, site.place)
+        self.streets = [
+            Street(
+                entry,
+                site.place,
+                {lamp: site.point(lamp).unit for lamp in entry.lamps},
+                site.point(beside(entry.lamps[0], entry.constant_output.hours)).unit if entry.constant_output else "h",
+            )
+            for entry in site.lighting.values()
+        ]
+        self._street_of = {lamp: street for street in self.streets for lamp in street.entry.lamps}
+
+    def decide(self, picture: Picture, holds: Mapping[str, Hold]) -> Decision:
+        """What is wanted now. holds: who holds what, from the ledger."""
+        ruling = self.rulebook.decide(picture)
+        decision = Decision(alerts=ruling.alerts, rules=ruling.states)
+        for point, claim in ruling.claims.items():
+            decision.wanted[point] = Wanted(self._lawful(point, claim.value, picture), Origin.RULE, claim.reason)
+        for street in self.streets:
+            why = street.decide(picture).why
+            for lamp, value in street.values(picture).items():
+                hold = holds.get(lamp)
+                if lamp not in decision.wanted and (hold is None or hold.origin is not Origin.REMOTE):
+                    decision.wanted[lamp] = Wanted(value, Origin.LIGHTING, why)
+        decision.let_go = [
+            point
+            for point, hold in holds.items()
+            if hold.origin is Origin.RULE
+            and (point not in decision.wanted or decision.wanted[point].origin is not Origin.RULE)
+        ]
+        return decision
+
+    def _lawful(self, point: str, value: float, picture: Picture) -> float:
+        """A rule's value for a lamp, within what the law leaves."""
+        most = self.ceiling(point, picture.time_s)
+        return value if most is None else min(value, most[0])
+
+    def ceiling(self, point: str, time_s: float) -> tuple[float, str] | None:
+        """The most that a lamp may be told now, in its unit, and the law that says so; None where it says nothing."""
+        street = self._street_of.get(point)
+        if street is None:
+            return None
+        percent, because = street.ceiling(time_s)
+        return (street.told(point, percent), because) if because else None
+
+    def wakes_s(self, time_s: float) -> float:
+        """When something may change after `time_s` though no input does: UTC seconds, inf for never."""
+        return min([self.rulebook.wakes_s(time_s), *(street.wakes_s(time_s) for street in self.streets)])
+
+    def state(self) -> dict[str, Any]:
+        """What must outlive a power cut."""
+        return self.rulebook.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.rulebook.restore(state)
+
+
+def ledger_of(site: Site, cycle: Cycle) -> Ledger:
+    """A new ledger with the permits of a site, bounded by what the law leaves."""
+    return Ledger(site.permits, site.setups, site.place, cycle.ceiling)
