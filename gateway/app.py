@@ -21,6 +21,7 @@ from gateway.budget import Budget, budget
 from gateway.clock import Clock
 from gateway.codec import HeardCodec, PolledCodec, bthome, ruuvi
 from gateway.codec.bthome import Bthome
+from gateway.codec.canopen_lift import CanopenLift
 from gateway.codec.dali import Sci
 from gateway.codec.mbus import LINE as MBUS_LINE
 from gateway.codec.mbus import Mbus
@@ -35,6 +36,7 @@ from gateway.judge import Judge
 from gateway.link import Ear, Link
 from gateway.link.ble import BleEar
 from gateway.link.serial import SerialLink
+from gateway.link.slcan import SlcanEar
 from gateway.link.tcp import TcpLink
 from gateway.live import Live
 from gateway.node import Nodes, tended
@@ -43,6 +45,7 @@ from gateway.outbox import Outbox
 from gateway.permit import Origin
 from gateway.plan import NOTHING_REFUSED, Refusals, plan_ears, plan_visits
 from gateway.poll import HeardBus, PolledBus
+from gateway.profile import CanopenPoint
 from gateway.reading import Snapshot, split_point
 from gateway.site import Device, Site, WatchEntry, inputs_of, interlock_inputs_of, load_site
 from gateway.store import Store
@@ -88,6 +91,14 @@ PROTOCOLS: dict[str, Protocol] = {
         lambda bus: BleEar(bus.adapter, (bthome.PART, ruuvi.PART)),
         {"bthome": lambda device: Bthome(device.key), "ruuvi": lambda device: Ruuvi()},
     ),
+    "slcan": Protocol(
+        lambda bus: SlcanEar(bus.port, bus.line, bus.bitrate),
+        {
+            "canopen": lambda device: CanopenLift(
+                device.number, [point.place for point in device.points.values() if isinstance(point, CanopenPoint)]
+            )
+        },
+    ),
 }
 """One row a protocol: this, and a codec, is all that a new one costs."""
 
@@ -106,12 +117,12 @@ def read_site(path: Path) -> tuple[Site, list[Watch]]:
 
 
 def budgets(site: Site) -> list[Budget]:
-    """How busy each polled bus will be."""
+    """How busy each bus will be; nothing is asked on one that is only heard."""
     found = []
     for name, bus in site.buses.items():
         codec = PROTOCOLS[bus.protocol].codec
-        if not isinstance(codec, Mapping):
-            found.append(budget(bus, plan_visits(site.devices_on(name), codec())))
+        visits = [] if isinstance(codec, Mapping) else plan_visits(site.devices_on(name), codec())
+        found.append(budget(bus, visits))
     return found
 
 

@@ -13,7 +13,7 @@ from gateway.codec import mbus
 from gateway.codec.dali import QUERY_AREA
 from gateway.line import parse_line
 from gateway.plan import Block, Visit
-from gateway.site import Priority, Radio, Serial, Tcp
+from gateway.site import AnyBus, Priority
 
 MOST = 0.80
 """Share of the time that a bus may be planned for; the rest is for writes, retries and people who look."""
@@ -74,7 +74,7 @@ class Budget:
         )
 
 
-def budget(bus: Serial | Tcp | Radio, visits: Sequence[Visit]) -> Budget:
+def budget(bus: AnyBus, visits: Sequence[Visit]) -> Budget:
     """What these visits take of this bus."""
     shares = [
         Share(
@@ -89,7 +89,7 @@ def budget(bus: Serial | Tcp | Radio, visits: Sequence[Visit]) -> Budget:
     return Budget(bus.name, tuple(shares))
 
 
-def _busy_s(bus: Serial | Tcp | Radio, visit: Visit, block: Block) -> float:
+def _busy_s(bus: AnyBus, visit: Visit, block: Block) -> float:
     """How long one block keeps its bus from others."""
     match bus.protocol:
         case "modbus-rtu":

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.errors import ProfileError
-from gateway.profile import ModbusProfile, Profile, load_profile, parse_profile
+from gateway.profile import CanopenProfile, ModbusProfile, Profile, load_profile, parse_profile
 from gateway.site import LOOPBACK, SPOKEN_ON, Site, parse_site
 
 NAME = "appareil"
@@ -70,6 +70,8 @@ def _bus(options: argparse.Namespace, profile: Profile) -> Mapping[str, str | in
         bus["port"] = int(options.port) if options.port.isdecimal() else options.port or 502
     elif options.port:
         bus["port"] = options.port
+    if isinstance(profile, CanopenProfile) and profile.canopen.bitrate:
+        bus["bitrate"] = profile.canopen.bitrate
     line = options.line or (isinstance(profile, ModbusProfile) and profile.modbus.line) or ""
     if bus["protocol"] in USUAL_LINE:
         bus["line"] = line or USUAL_LINE[str(bus["protocol"])]

@@ -20,12 +20,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from gateway.codec import Limits
 from gateway.codec.bthome import OBJECTS, BthomePlace
+from gateway.codec.canopen_lift import EMERGENCY, LARGEST_NODE, LARGEST_PDO, CanopenPlace, CobId
 from gateway.codec.dali import DaliPlace
 from gateway.codec.mbus import MAX_READOUT, MAX_TELEGRAMS, MbusPlace
 from gateway.codec.mbus_record import UNIT_OF
 from gateway.codec.modbus import ModbusPlace
 from gateway.codec.ruuvi import FIELDS, RuuviPlace
-from gateway.codec.value import Format
+from gateway.codec.slcan import Bitrate
+from gateway.codec.value import Format, Order
 from gateway.contradiction import Claim, in_examples, in_points, usable
 from gateway.errors import ProfileError
 from gateway.unit import UNITS
@@ -244,6 +246,41 @@ class MbusPoint(Point, MbusPlace):
         return decode
 
 
+class CanopenPoint(Point, Format):
+    """A point that a node of a lift sends unasked: bits of one of its frames, little-endian. cob_id, plus_node, byte: see
+    `CanopenPlace`."""
+
+    cob_id: CobId
+    plus_node: bool = False
+    byte: int = Field(ge=0, lt=LARGEST_PDO)
+    word_order: Order = "little"
+    byte_order: Order = "little"
+
+    @property
+    def place(self) -> CanopenPlace:
+        return CanopenPlace(
+            cob_id=self.cob_id, plus_node=self.plus_node, byte=self.byte, size=self.size, mask=self.mask
+        )
+
+    @property
+    def form(self) -> Format:
+        return self
+
+    @property
+    def claim(self) -> Claim:
+        return Claim((self.cob_id, self.plus_node), self.byte)
+
+    @model_validator(mode="after")
+    def _within_frame(self) -> Self:
+        if self.byte + self.size > LARGEST_PDO:
+            raise ValueError(f"byte: {self.size} bytes from {self.byte} on go beyond the 8 of a frame; correct either")
+        if self.plus_node and self.cob_id == EMERGENCY:
+            raise ValueError("cob_id: what an emergency message says becomes the reason of a doubtful value; remove it")
+        if self.exponent_at is not None or self.type == "bit":
+            raise ValueError("type: numbers in a frame have no exponent apart; a single bit is 'u8' with a mask")
+        return self
+
+
 class RecordedPoint(Point):
     """A point whose readings come from a file (`guet replay`)."""
 
@@ -421,6 +458,21 @@ class RuuviProfile(_Profile):
     point: tuple[RuuviPoint, ...] = Field(min_length=1)
 
 
+class CanopenDefaults(Closed):
+    """How a node of this model is set by its maker. node: taken where a site gives no address. bitrate in bit/s."""
+
+    node: int = Field(default=1, ge=1, le=LARGEST_NODE)
+    bitrate: Bitrate | None = None
+
+
+class CanopenProfile(_Profile):
+    """A node of a lift that is overheard on its CANopen bus."""
+
+    protocol: Literal["canopen"]
+    canopen: CanopenDefaults = CanopenDefaults()
+    point: tuple[CanopenPoint, ...] = Field(min_length=1)
+
+
 class RecordedProfile(_Profile):
     """A device that exists in a recording only. No file describes it: its points are those that the site names."""
 
@@ -448,11 +500,11 @@ def recorded_profile(units: Mapping[str, str]) -> RecordedProfile:
 
 
 PolledProfile = ModbusProfile | DaliProfile | MbusProfile
-FileProfile = PolledProfile | BthomeProfile | RuuviProfile
+FileProfile = PolledProfile | BthomeProfile | RuuviProfile | CanopenProfile
 Profile = FileProfile | RecordedProfile
 WritablePoint = ModbusPoint | DaliPoint
 PolledPoint = WritablePoint | MbusPoint
-HeardPoint = BthomePoint | RuuviPoint
+HeardPoint = BthomePoint | RuuviPoint | CanopenPoint
 FilePoint = PolledPoint | HeardPoint
 AnyPoint = FilePoint | RecordedPoint
 MODELS: Final[dict[str, type[FileProfile]]] = {
@@ -461,6 +513,7 @@ MODELS: Final[dict[str, type[FileProfile]]] = {
     "mbus": MbusProfile,
     "bthome": BthomeProfile,
     "ruuvi": RuuviProfile,
+    "canopen": CanopenProfile,
 }
 """By protocol."""
 
@@ -691,12 +744,12 @@ def bytes_of(point: FilePoint) -> int:
     points all are in what it says as a whole, the most that it may say."""
     if isinstance(point, MbusPoint):
         return MAX_READOUT
-    return point.place.format().size if isinstance(point, HeardPoint) else point.size + (point.exponent_at or 0)
+    return point.form.size + (point.form.exponent_at or 0)
 
 
 def decoder_of(point: FilePoint) -> Callable[[bytes], float | None]:
     """From the bytes at the point's place to its value. Raises GarbledAnswer for bytes that no such device sends."""
-    return point.place.format().decoder() if isinstance(point, HeardPoint) else point.decoder()
+    return point.decoder() if isinstance(point, MbusPoint) else point.form.decoder()
 
 
 if __name__ == "__main__":

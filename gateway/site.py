@@ -23,7 +23,9 @@ from pydantic import Field, ValidationError, field_validator
 
 from gateway.acting import acting_faults, permitted, unknown_point
 from gateway.codec import Limits
+from gateway.codec.canopen_lift import LARGEST_NODE
 from gateway.codec.mbus import HIGHEST_PRIMARY
+from gateway.codec.slcan import Bitrate
 from gateway.command import public_key
 from gateway.errors import ProfileError, SiteError
 from gateway.permit import Permit, PermitEntry
@@ -31,6 +33,7 @@ from gateway.profile import NAME as POINT_NAME
 from gateway.profile import (
     RECORDED,
     AnyPoint,
+    CanopenProfile,
     Closed,
     PolledProfile,
     Profile,
@@ -63,6 +66,7 @@ SPOKEN_ON = {
     "dali-sci": ("dali",),
     "mbus": ("mbus",),
     "ble": ("bthome", "ruuvi"),
+    "slcan": ("canopen",),
 }
 """Which profiles' protocols are spoken on which kind of bus."""
 
@@ -144,6 +148,16 @@ class Serial(Closed):
     line: str = Field(default="", pattern=rf"^$|{LINE}")
 
 
+class Can(Closed):
+    """A CAN adapter on a serial port (SLCAN), which only listens. bitrate: of the CAN bus, bit/s."""
+
+    name: str = Field(pattern=NAME)
+    protocol: Literal["slcan"]
+    port: str = Field(min_length=1)
+    line: str = Field(default="115200 8N1", pattern=LINE)
+    bitrate: Bitrate = 250_000
+
+
 class Tcp(Closed):
     """A connection to a device, a Modbus TCP gateway, or a converter that passes serial bytes on."""
 
@@ -161,7 +175,8 @@ class Radio(Closed):
     adapter: str = "hci0"
 
 
-Bus = Annotated[Serial | Tcp | Radio, Field(discriminator="protocol")]
+AnyBus = Serial | Can | Tcp | Radio
+Bus = Annotated[AnyBus, Field(discriminator="protocol")]
 
 
 Priority = Literal["high", "normal", "low"]
@@ -269,7 +284,7 @@ class Site:
 
     gateway: Gateway
     upstream: Upstream | None
-    buses: Mapping[str, Serial | Tcp | Radio]
+    buses: Mapping[str, AnyBus]
     devices: Mapping[str, Device]
     watches: Mapping[str, WatchEntry]
     lighting: Mapping[str, LightingEntry]
@@ -371,6 +386,7 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
         faults += [f"{where}.{fault}" for fault in wrong]
     faults += _wrong_key(entries.upstream, folder)
     faults += _address_clashes(devices)
+    faults += _identifier_clashes(devices)
     faults += _lines(entries, devices)
     untold = {name for kind, name in left_out if kind == "device"}
     faults += _unknown_points(entries, devices, untold)
@@ -469,7 +485,12 @@ def _recorded_points(entries: _File) -> dict[str, dict[str, str]]:
 
 
 def _default_address(profile: Profile) -> int | str:
-    return profile.modbus.unit_id if profile.protocol == "modbus" else ""
+    match profile.protocol:
+        case "modbus":
+            return profile.modbus.unit_id
+        case "canopen":
+            return profile.canopen.node
+    return ""
 
 
 def _twice(entries: _File) -> Iterator[str]:
@@ -480,7 +501,7 @@ def _twice(entries: _File) -> Iterator[str]:
     ports: dict[str, str] = {}
     for bus in entries.bus:
         match bus:
-            case Serial():
+            case Serial() | Can():
                 key = bus.port
             case Tcp():
                 key = f"{bus.host}:{bus.port}"
@@ -490,7 +511,7 @@ def _twice(entries: _File) -> Iterator[str]:
             yield f"bus {bus.name!r}: {key} is the port of bus {other!r} already; one port is one bus"
 
 
-def _misplaced(entry: DeviceEntry, profile: Profile, buses: Mapping[str, Serial | Tcp | Radio]) -> Iterator[str]:
+def _misplaced(entry: DeviceEntry, profile: Profile, buses: Mapping[str, AnyBus]) -> Iterator[str]:
     """Faults of a device's place on its bus."""
     if profile.protocol == "recorded":
         if entry.bus:
@@ -522,6 +543,12 @@ def _misplaced(entry: DeviceEntry, profile: Profile, buses: Mapping[str, Serial 
         case "mbus", other:
             wanted = "a primary address from 0 to 250, or the eight digits on the type plate in quotes ('12345678')"
             yield f"address: expected {wanted}, got {other!r}"
+        case "canopen", None:
+            pass
+        case "canopen", int(node) if 1 <= node <= LARGEST_NODE:
+            pass
+        case "canopen", other:
+            yield f"address: expected a node id from 1 to {LARGEST_NODE}, got {other!r}"
         case "bthome" | "ruuvi", str(mac) if re.fullmatch(MAC, mac):
             pass
         case "bthome" | "ruuvi", other:
@@ -562,6 +589,20 @@ def _address_clashes(devices: Mapping[str, Device]) -> Iterator[str]:
                 f"device {device.name!r}.address: {device.address} on bus {device.bus!r} is taken by {other!r}; "
                 "give one of them another address, on the device too"
             )
+
+
+def _identifier_clashes(devices: Mapping[str, Device]) -> Iterator[str]:
+    """An identifier on a CAN bus is one node's: two devices cannot both be its sender."""
+    taken: dict[tuple[str, str], str] = {}
+    for device in devices.values():
+        if not isinstance(device.profile, CanopenProfile) or not isinstance(device.address, int):
+            continue
+        for sender in sorted({point.place.sender(device.address) for point in device.profile.point}):
+            if (other := taken.setdefault((device.bus, sender), device.name)) != device.name:
+                yield (
+                    f"device {device.name!r}.profile: identifier {sender.upper()} on bus {device.bus!r} is what {other!r} "
+                    "sends; one of the two profiles is not this node's"
+                )
 
 
 def _lines(entries: _File, devices: Mapping[str, Device]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from gateway.errors import SiteError, collecting
 from gateway.language import say
 from gateway.replay import replay as replayed
 from gateway.replay import write_alerts
-from gateway.site import Serial, Site, load_site
+from gateway.site import Can, Serial, Site, load_site
 from gateway.store import Store
 from gateway.watch import Watch
 
@@ -56,7 +56,7 @@ def run(argv: list[str]) -> int:
 def taken_ports(site: Site) -> Iterator[str]:
     """The serial ports that another program holds. One that is not there is a fault of the field, not of the start."""
     for name, bus in site.buses.items():
-        if not isinstance(bus, Serial):
+        if not isinstance(bus, Serial | Can):
             continue
         try:
             port = os.open(bus.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
@@ -126,6 +126,9 @@ def plan(argv: list[str]) -> int:
         print(json.dumps(body, ensure_ascii=False))
     else:
         for one in found:
+            if not one.shares:
+                print(say(f"bus {one.bus} : on n'y demande rien", f"bus {one.bus}: nothing is asked on it"))
+                continue
             print(say(f"bus {one.bus} : occupé {one.use:.1%} du temps, un tour complet {one.cycle_s:.2f} s",
                       f"bus {one.bus}: busy {one.use:.1%} of the time, one full round {one.cycle_s:.2f} s"))  # fmt: skip
             for share in one.shares:

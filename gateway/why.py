@@ -21,7 +21,7 @@ from gateway.language import say
 from gateway.outbox import Outbox
 from gateway.poll import HeardBus, PolledBus
 from gateway.reading import Quality, Reading
-from gateway.site import Device, Radio, Serial, Site, Tcp
+from gateway.site import AnyBus, Can, Device, Radio, Serial, Site, Tcp
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -337,7 +337,7 @@ def port_fault(port: str) -> Cause | None:
     return None
 
 
-def link_cause(bus: Serial | Tcp | Radio, error: LinkError) -> Cause:
+def link_cause(bus: AnyBus, error: LinkError) -> Cause:
     """The cause of a link that cannot be used."""
     match bus:
         case Tcp():
@@ -378,13 +378,16 @@ def say_unit(unit: str) -> str:
     return UNITS[unit].shown
 
 
-def _where(bus: Serial | Tcp | Radio) -> str:
+def _where(bus: AnyBus) -> str:
     match bus:
         case Serial():
             return f"{bus.port} {bus.line}".rstrip()
+        case Can():
+            return f"{bus.port} {bus.bitrate}"
         case Tcp():
             return f"{bus.host}:{bus.port}"
-    return bus.adapter
+        case Radio():
+            return bus.adapter
 
 
 def _traffic(bus: PolledBus) -> str:

@@ -17,6 +17,8 @@ from gateway.codec.value import Format
 from gateway.contradiction import PointLike
 from gateway.profile import (
     BthomeProfile,
+    CanopenPoint,
+    CanopenProfile,
     DaliPoint,
     DaliProfile,
     ModbusPoint,
@@ -24,6 +26,7 @@ from gateway.profile import (
     Point,
     RuuviProfile,
 )
+from simulator.can import HEARTBEAT_S, Beat, CanFrame
 from simulator.curve import Curve, limits
 from simulator.dali import Gear
 from simulator.modbus import Area, IllegalAddress, Refusal
@@ -226,4 +229,39 @@ class ModelTag:
                 out[i] = out[i] & ~its | byte
         out[16:18] = struct.pack(">H", self._sequence)
         self._sequence = (self._sequence + 1) % 0xFFFF
+        return bytes(out)
+
+
+PDO_S = 0.2
+HEARTBEAT, OPERATIONAL = 0x700, 5
+
+
+class ModelNode:
+    """The node of a CANopen profile (`simulator.can.Node`): each of its frames again and again, and its heartbeat."""
+
+    def __init__(self, profile: CanopenProfile, node: int, clock: Clock, seed: int, name: str) -> None:
+        self.values = Values(profile.point, clock, seed, name)
+        self.node = node
+        self._heartbeat, self._pdo = Beat(HEARTBEAT_S), Beat(PDO_S)
+        self._pdos: dict[int, list[CanopenPoint]] = {}
+        for point in profile.point:
+            if (identifier := point.cob_id + node * point.plus_node) == HEARTBEAT + node:
+                self.values.held[point.name] = OPERATIONAL
+            else:
+                self._pdos.setdefault(identifier, []).append(point)
+
+    def due(self, time_s: float) -> list[CanFrame]:
+        frames = []
+        if self._heartbeat.now(time_s):
+            frames.append(CanFrame(HEARTBEAT + self.node, bytes((OPERATIONAL,))))
+        if self._pdo.now(time_s):
+            frames += [CanFrame(identifier, self._data(points)) for identifier, points in self._pdos.items()]
+        return frames
+
+    def _data(self, points: Sequence[CanopenPoint]) -> bytes:
+        out = bytearray(max(point.byte + point.size for point in points))
+        for point in points:
+            data, bits = self.values.said(point, point)
+            for i, (byte, its) in enumerate(zip(data, bits, strict=True), point.byte):
+                out[i] = out[i] & ~its | byte
         return bytes(out)

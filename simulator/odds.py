@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, cast
 
-from simulator import bluez, dali, line, modbus
+from simulator import bluez, can, dali, line, modbus
 from simulator.line import Faults
 
 KNOWN: Mapping[str, tuple[str, ...]] = {
@@ -17,10 +17,11 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "modbus-tcp": modbus.TCP_FAULT_KINDS,
     "dali-sci": dali.FAULT_KINDS,
     "ble": bluez.FAULTS,
+    "slcan": can.FAULT_KINDS,
 }
 """The faults of each kind of bus that has any here."""
 
-BY_S = {"late": 0.6, "gap": 0.2, "vanished": 5.0}
+BY_S = {"late": 0.6, "gap": 0.2, "vanished": 5.0, "bus_off": 30.0, "stuck": 30.0}
 """How long what takes time takes, where nobody says."""
 
 
@@ -80,6 +81,12 @@ def dali_faults(odds: tuple[Odds, ...], seed: int) -> Faults[dali.DaliFault]:
     return Faults(_total(odds), choice, _weights(odds), Random(seed))
 
 
+def can_faults(odds: tuple[Odds, ...], seed: int) -> Faults[can.CanFault]:
+    """The same, for a simulated CAN adapter; a share of its frames."""
+    choice = [can.CanFault(cast("can.Fault", one.kind), one.by_s) for one in odds]
+    return Faults(_total(odds), choice, _weights(odds), Random(seed))
+
+
 def radio_faults(odds: tuple[Odds, ...], seed: int) -> Faults[bluez.BluezFault]:
     """The same, for a simulated BlueZ; a share of the rounds in which its devices advertise."""
     choice = [bluez.BluezFault(one.kind) for one in odds]
@@ -92,6 +99,7 @@ FAULTS_OF: Mapping[str, Callable[[tuple[Odds, ...], int], Faults[Any]]] = {
     "modbus-tcp": tcp_faults,
     "dali-sci": dali_faults,
     "ble": radio_faults,
+    "slcan": can_faults,
 }
 """By kind of bus, what draws its faults."""
 

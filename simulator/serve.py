@@ -25,21 +25,24 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gateway.codec.slcan import BITRATES
 from gateway.errors import SiteError
 from gateway.language import say
 from gateway.lone import add_bus_options, lone_site, profile_given
-from gateway.profile import BthomeProfile, DaliProfile, ModbusProfile, RuuviProfile
-from gateway.site import LOOPBACK, Device, Radio, Serial, Site, Tcp, load_site
+from gateway.profile import BthomeProfile, CanopenProfile, DaliProfile, ModbusProfile, RuuviProfile
+from gateway.site import LOOPBACK, Can, Device, Radio, Serial, Site, Tcp, load_site
 from simulator.bluez import Advertisement, BluezFault, SimulatedBluez
+from simulator.can import Adapter as CanAdapter
+from simulator.can import SimulatedSlcan
 from simulator.dali import Adapter, SimulatedSci
 from simulator.fleet import fleet
 from simulator.line import Faults, Line
 from simulator.modbus import Device as ModbusDevice
 from simulator.modbus import RtuOverTcp, TcpServer
-from simulator.model import Clock, ModelBeacon, ModelGear, ModelRegisters, ModelTag
-from simulator.odds import KNOWN, Odds, dali_faults, line_faults, parse_odds, radio_faults, tcp_faults
+from simulator.model import Clock, ModelBeacon, ModelGear, ModelNode, ModelRegisters, ModelTag
+from simulator.odds import KNOWN, Odds, can_faults, dali_faults, line_faults, parse_odds, radio_faults, tcp_faults
 
-SERVED = ("modbus-rtu", "modbus-tcp", "modbus-rtu-tcp", "dali-sci", "ble")
+SERVED = ("modbus-rtu", "modbus-tcp", "modbus-rtu-tcp", "dali-sci", "ble", "slcan")
 ADVERTISE_S = 1.0
 BLUEZ_SOCKET = "guet-bluez.socket"
 
@@ -109,7 +112,7 @@ def _servable(site: Site) -> None:
     """Raises SiteError with everything that cannot be served: what is not ours to take, and what is not simulated."""
     wrong = []
     for name, bus in site.buses.items():
-        if isinstance(bus, Serial):
+        if isinstance(bus, Serial | Can):
             port = Path(bus.port)
             if port.is_symlink() or port.exists():
                 if not port.is_symlink() or not str(port.readlink()).startswith("/dev/pts/"):
@@ -146,9 +149,18 @@ async def serve_site(
         devices, odds, chance = site.devices_on(name), faults.get(name, ()), seed * 1000 + number
         if isinstance(bus, Radio):
             served.append(await _radio(stack, name, devices, seed, clock, bluez, radio_faults(odds, chance)))
+        elif isinstance(bus, Can):
+            nodes = [
+                ModelNode(device.profile, device.number, clock, seed, device.name)
+                for device in devices
+                if isinstance(device.profile, CanopenProfile)
+            ]
+            can = CanAdapter(BITRATES[bus.bitrate][1:2], can_faults(odds, chance))
+            await stack.enter_async_context(SimulatedSlcan(can, nodes, clock, link=Path(bus.port)))
+            served.append(Served(name, bus.port, devices, partial(_overheard, can)))
         elif bus.protocol == "dali-sci":
             gears = [
-                ModelGear(device.profile, int(device.address), clock, seed, device.name)
+                ModelGear(device.profile, device.number, clock, seed, device.name)
                 for device in devices
                 if isinstance(device.profile, DaliProfile)
             ]
@@ -158,7 +170,7 @@ async def serve_site(
         else:
             units = [
                 ModbusDevice(
-                    int(device.address),
+                    device.number,
                     ModelRegisters(device.profile, clock, seed, device.name),
                     identity={0: device.profile.maker, 1: device.profile.model, 2: "simulé / simulated"},
                 )
@@ -207,6 +219,10 @@ async def _modbus(
 
 def _frames(adapter: Adapter) -> Mapping[str, Any]:
     return {"requests": adapter.frames, "faults": dict(adapter.chance.happened)}
+
+
+def _overheard(adapter: CanAdapter) -> Mapping[str, Any]:
+    return {"frames": adapter.frames, "sent": len(adapter.sent), "faults": dict(adapter.chance.happened)}
 
 
 async def _radio(

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 from gateway.codec import Ask
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer
-from gateway.line import parse_line
+from gateway.line import LineSettings, parse_line
 from gateway.link import Traffic
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ class SerialLink:
                     log.warning("port=%s takes no parity; using none", self.port)
                     self._parity_said = True
         except (OSError, ValueError, termios.error) as error:
-            raise LinkError(_why_not_open(self.port, error)) from None
+            raise LinkError(why_not_open(self.port, error)) from None
         self._tune(port)
         self._serial, self._fd = port, port.fileno()
         self._echoes = False
@@ -293,18 +293,9 @@ class SerialLink:
         self._opened = True
 
     def _port(self, parity: str) -> serial.Serial:
-        import serial
-
-        line = self.line
-        return serial.Serial(
-            self.port, line.baud, line.data_bits, parity, line.stop_bits, timeout=0, write_timeout=0, exclusive=True
-        )
+        return open_port(self.port, self.line, parity)
 
     def _tune(self, port: serial.Serial) -> None:
-        try:
-            port.set_low_latency_mode(True)  # FTDI: batches of 1 ms in place of 16
-        except (OSError, ValueError, NotImplementedError):
-            pass
         if self._rts_direction:
             import serial.rs485
 
@@ -348,7 +339,22 @@ class _Pending:
         self.received, self.echo_cut = self.received[len(self.ask.request) :], True
 
 
-def _why_not_open(port: str, error: Exception) -> str:
+def open_port(name: str, line: LineSettings, parity: str) -> serial.Serial:
+    """A serial port that is ours alone and never blocks. Raises OSError, ValueError or termios.error: see `why_not_open`."""
+    import serial
+
+    port = serial.Serial(
+        name, line.baud, line.data_bits, parity, line.stop_bits, timeout=0, write_timeout=0, exclusive=True
+    )
+    try:
+        port.set_low_latency_mode(True)  # FTDI: batches of 1 ms in place of 16
+    except (OSError, ValueError, NotImplementedError):
+        pass
+    return port
+
+
+def why_not_open(port: str, error: Exception) -> str:
+    """What an error of `open_port` means, and what to do."""
     code = getattr(error, "errno", None)
     if code in (errno.EAGAIN, errno.EBUSY):
         return f"{port}: in use by another program; stop it (fuser {port} names it)"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.errors import ProfileError
 from gateway.profile import (
     OBSERVED_ONLY,
+    CanopenProfile,
     DaliProfile,
     ModbusPoint,
     ModbusProfile,
@@ -97,7 +98,11 @@ def test_a_sound_profile() -> None:
         (text_of(example=EXAMPLE.replace("00 7B", "")), "example[0].raw", "expected the 2 bytes of 'flow', got 0"),
         (text_of(example=EXAMPLE.replace("00 7B", "zz")), "example[0].raw", "hexadecimal"),
         (text_of(example=EXAMPLE.replace('"flow"', '"flaw"')), "example[0].point", "'flaw' is no point"),
-        (text_of().replace('"modbus"', '"modbux"'), "protocol", "'modbus', 'dali', 'mbus', 'bthome', 'ruuvi', got 'modbux'"),
+        (
+            text_of().replace('"modbus"', '"modbux"'),
+            "protocol",
+            "'modbus', 'dali', 'mbus', 'bthome', 'ruuvi', 'canopen', got 'modbux'",
+        ),
         (text_of().replace('protocol = "modbus"\n', ""), "protocol", "missing"),
         ("a = [", "(file)", "not TOML"),
     ],
@@ -314,3 +319,51 @@ def test_a_modbus_point_knows_its_place() -> None:
     (point,) = parse_profile(text_of(), "e").point
     assert isinstance(point, ModbusPoint)
     assert (point.place.area, point.place.address) == ("holding", 10)
+
+
+NODE = """
+maker = "Essai"
+model = "N-1"
+kind = "lift"
+protocol = "canopen"
+source = "manual N-1, page 3"
+evidence = "manual"
+[canopen]
+bitrate = 250000
+[[point]]
+name = "position"
+unit = "mm"
+personal = "indirect"
+cob_id = 0x18C
+byte = 0
+type = "i32"
+range = [0, 100000]
+[[example]]
+source = "worked out by hand"
+point = "position"
+raw = "39 30 00 00"
+value = 12345
+"""
+
+
+def test_a_node_of_a_lift_counts_lowest_byte_first() -> None:
+    profile = parse_profile(NODE, "essai/n1")
+    assert isinstance(profile, CanopenProfile)
+    assert profile.point[0].decoder()(b"\x39\x30\x00\x00") == 12345
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "said"),
+    [
+        ("byte = 0", "byte = 5", "byte: 4 bytes from 5 on go beyond the 8 of a frame; correct either"),
+        ("cob_id = 0x18C", "cob_id = 0x080\nplus_node = true", "cob_id: what an emergency message says"),
+        ("cob_id = 0x18C", "cob_id = 0", "cob_id: "),
+        ('type = "i32"', 'type = "i32"\nexponent_at = 1', "type: numbers in a frame have no exponent apart"),
+        ('personal = "indirect"', 'personal = "indirect"\nwrite = { min = 0, max = 1 }', "a lift is observed"),
+        ("bitrate = 250000", "bitrate = 800000", "canopen.bitrate: "),
+    ],
+)
+def test_a_fault_of_a_node_is_told(good: str, bad: str, said: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        parse_profile(NODE.replace(good, bad, 1), "essai/n1")
+    assert any(said in fault for fault in caught.value.faults)

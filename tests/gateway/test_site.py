@@ -180,7 +180,7 @@ def test_a_point_is_never_read_more_often_than_its_device() -> None:
 def test_every_protocol_of_a_bus_says_which_profiles_speak_on_it() -> None:
     kinds = {
         kind
-        for bus in (module.Serial, module.Tcp, module.Radio)
+        for bus in (module.Serial, module.Can, module.Tcp, module.Radio)
         for kind in bus.model_json_schema()["properties"]["protocol"].get("enum")
         or [bus.model_json_schema()["properties"]["protocol"]["const"]]
     }
@@ -444,3 +444,44 @@ def test_any_address_of_the_platform_is_taken_or_our_error(url: str) -> None:
 def test_an_address_is_a_number_to_the_codec_of_an_asked_bus(address: int | str, number: int) -> None:
     profile = load_profile(PROFILES, "guet/lift")
     assert Device("d", "guet/lift", profile, "b", address, "", 60.0, {}).number == number
+
+
+LIFT = (
+    GATEWAY
+    + """
+[[bus]]
+name = "gaine"
+protocol = "slcan"
+port = "/dev/ttyACM0"
+[[device]]
+name = "ascenseur"
+profile = "guet/canopen_lift"
+bus = "gaine"
+"""
+)
+
+
+def test_a_lift_s_bus_is_only_listened_to_at_its_bit_rate() -> None:
+    site = parse(LIFT)
+    bus = site.buses["gaine"]
+    assert isinstance(bus, module.Can)
+    assert (bus.line, bus.bitrate, site.devices["ascenseur"].address) == ("115200 8N1", 250_000, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LIFT.replace('port = "/dev/ttyACM0"', 'port = "/dev/ttyACM0"\nbitrate = 800000'), "bus[0].bitrate: "),
+        (LIFT.replace('port = "/dev/ttyACM0"', 'port = "/dev/ttyACM0"\nmode = "open"'), "bus[0].mode: unknown key"),
+        (LIFT + "address = 128\n", "device 'ascenseur'.address: expected a node id from 1 to 127, got 128"),
+        (LIFT + 'address = "4"\n', "device 'ascenseur'.address: expected a node id from 1 to 127, got '4'"),
+        (LIFT.replace("guet/canopen_lift", "lift/gros_sdk500"), "device 'ascenseur'.bus: 'gaine' speaks slcan"),
+        (
+            LIFT + '[[device]]\nname = "codeur"\nprofile = "lift/baumer_gxp5_417"\nbus = "gaine"\naddress = 9\n',
+            "device 'codeur'.profile: identifier 18C on bus 'gaine' is what 'ascenseur' sends; one of the two profiles",
+        ),
+    ],
+)
+def test_one_fault_of_a_lift_s_bus_is_told(text: str, said: str) -> None:
+    (fault,) = faults_of(text)
+    assert said in fault

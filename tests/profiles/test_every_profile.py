@@ -20,26 +20,30 @@ from gateway.codec.dali import Sci
 from gateway.codec.mbus import Mbus
 from gateway.codec.modbus import Rtu, Tcp
 from gateway.contradiction import unbounded
-from gateway.errors import ActionError, LinkError
+from gateway.errors import ActionError, LinkError, ProfileError
 from gateway.link import Traffic
+from gateway.link.slcan import SlcanEar
 from gateway.plan import plan_ears, plan_visits
 from gateway.poll import PolledBus
 from gateway.profile import (
     OBSERVED_ONLY,
     BthomeProfile,
+    CanopenProfile,
     DaliProfile,
     MbusProfile,
     ModbusProfile,
     Profile,
     RuuviProfile,
+    WritablePoint,
     bytes_of,
     decoder_of,
     json_schema,
     kinds,
     load_profile,
+    parse_profile,
     recorded_profile,
 )
-from gateway.site import Device
+from gateway.site import SPOKEN_ON, Device
 from gateway.unit import UNITS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,8 +51,12 @@ FOLDER = ROOT / "device_profiles"
 FILES = sorted(path for path in FOLDER.rglob("*.toml"))
 NAMES = [path.relative_to(FOLDER).with_suffix("").as_posix() for path in FILES]
 SCHEMA = FOLDER / "profile.schema.json"
-HEARD = PROTOCOLS["ble"].codec
-assert isinstance(HEARD, Mapping)
+HEARD = {
+    protocol: make
+    for bus in PROTOCOLS.values()
+    if isinstance(bus.codec, Mapping)
+    for protocol, make in bus.codec.items()
+}
 EVIDENCE_ELSEWHERE = ("source", "manual", "library", "standard")
 
 
@@ -72,7 +80,8 @@ energy/abb_b23 energy/carlo_gavazzi_em24 energy/carlo_gavazzi_em24_e1 energy/eas
 energy/eastron_sdm72 energy/finder_7m38 energy/janitza_b23 energy/orno_we514 energy/orno_we516
 energy/schneider_iem3000 energy/siemens_pac2200 energy/socomec_countis_e3x energy/wirenboard_map3e_fw1
 energy/wirenboard_map3e_fw2 guet/bin guet/lamp guet/lift guet/pressure heating/beca_bht006 heating/kampmann_148943
-heating/shelly_blu_ht lift/arkel_arcode lift/gros_sdk500 lift/invertek_elevator_core lighting/d4i_driver
+heating/shelly_blu_ht guet/canopen_lift lift/arkel_arcode lift/baumer_gxp5_417 lift/elgo_limax2 lift/gros_sdk500
+lift/invertek_elevator_core lighting/d4i_driver
 lighting/d4i_luminaire lighting/dali_led_gear lighting/ecodim_dali_gw2 lighting/intesis_ibmbsdal
 occupancy/shelly_blu_door_window occupancy/shelly_blu_motion occupancy/wirenboard_wb_msw_v3 pump/abb_acs550
 pump/danfoss_fc51 pump/eaton_m_max pump/grundfos_magna3 pump/invertek_optidrive_eco pump/schneider_atv312
@@ -88,7 +97,7 @@ water/elster_falcon water/engelmann_waterstar water/gwf_mtkcoder water/itron_cyb
 ONLY_OWN = """
 energy/eastron_sdm72 energy/finder_7m38 energy/janitza_b23 energy/orno_we514 energy/orno_we516
 energy/schneider_iem3000 energy/siemens_pac2200 energy/socomec_countis_e3x energy/wirenboard_map3e_fw1 guet/bin
-guet/lamp guet/lift guet/pressure heating/beca_bht006 pump/eaton_m_max pump/vacon_10 pump/water_rig
+guet/canopen_lift guet/lamp guet/lift guet/pressure heating/beca_bht006 pump/eaton_m_max pump/vacon_10 pump/water_rig
 ventilation/systemair_save water/apg_mnu water/krohne_ifc300 water/siemens_mag6000 water/xylem_magflux
 """
 """Those whose examples are all worked out by ourselves: they prove our decoder, and say nothing of the device. They do
@@ -115,7 +124,7 @@ def test_the_sweep_sweeps_all_that_is_there() -> None:
     assert set(NAMES) == set(SWEPT.split())
     assert {name.split("/")[0] for name in NAMES} == set(kinds(FOLDER))
     assert all(name.count("/") == 1 for name in NAMES), "a profile lies in one folder, its kind"
-    assert {ModbusProfile, DaliProfile, MbusProfile, BthomeProfile, RuuviProfile} == {
+    assert {ModbusProfile, DaliProfile, MbusProfile, BthomeProfile, RuuviProfile, CanopenProfile} == {
         type(load_profile(FOLDER, name)) for name in NAMES
     }
 
@@ -210,8 +219,8 @@ def test_what_is_written_can_be_read_back(profile: Profile) -> None:
 
 def test_a_plan_reads_every_point_once_within_what_the_device_takes(name: str, profile: Profile) -> None:
     device = device_of(name, profile)
-    if isinstance(profile, BthomeProfile | RuuviProfile):
-        (speaker,) = plan_ears([device], HEARD).values()
+    if isinstance(profile, BthomeProfile | RuuviProfile | CanopenProfile):
+        speaker = next(iter(plan_ears([device], HEARD).values()))
         assert {column.point for column in speaker.columns.values()} == set(device.points)
         return
     codecs: dict[str, list[PolledCodec]] = {"modbus": [Rtu(), Tcp()], "dali": [Sci()], "mbus": [Mbus()]}
@@ -275,6 +284,29 @@ def test_a_codec_s_write_is_called_in_one_place_only() -> None:
                 if "codec" in owner or owner == "super()":
                     found.append((path.name, owner))
     assert found == [("poll.py", "self.codec")]
+
+
+def test_a_lift_on_its_own_bus_is_heard_by_what_cannot_write() -> None:
+    """Whoever overhears a lift has neither a way to ask nor one to write: not its bus, not its codec, not its points."""
+    overheard = [name for name in NAMES if isinstance(load_profile(FOLDER, name), CanopenProfile)]
+    assert overheard
+    for name in overheard:
+        lift = load_profile(FOLDER, name)
+        assert lift.kind in OBSERVED_ONLY
+        for bus, protocol in PROTOCOLS.items():
+            if lift.protocol not in SPOKEN_ON[bus]:
+                continue
+            assert isinstance(protocol.codec, Mapping), "a bus that is heard, of which app makes no writer"
+            codec = protocol.codec[lift.protocol](device_of(name, lift))
+            assert not hasattr(codec, "write")
+            assert not hasattr(codec, "read")
+        for point in lift.point:
+            assert not isinstance(point, WritablePoint)
+            assert not hasattr(SlcanEar, "exchange")
+    text = (FOLDER / f"{overheard[0]}.toml").read_text("utf-8")
+    text = text.replace('personal = "indirect"', 'personal = "indirect"\nwrite = { min = 0, max = 1 }', 1)
+    with pytest.raises(ProfileError, match="observed and never written to"):
+        parse_profile(text, overheard[0])
 
 
 def test_the_plan_of_a_lift_only_reads() -> None:

@@ -11,12 +11,16 @@ from pymodbus.constants import ExcCodes
 
 from gateway.codec import Broadcast
 from gateway.codec.bthome import Bthome
+from gateway.codec.canopen_lift import CanopenLift
 from gateway.codec.dali import Sci
 from gateway.codec.modbus import Rtu
 from gateway.codec.ruuvi import Ruuvi
+from gateway.codec.slcan import Reader
 from gateway.plan import plan_visits
 from gateway.profile import (
     BthomeProfile,
+    CanopenPoint,
+    CanopenProfile,
     DaliPoint,
     DaliProfile,
     ModbusProfile,
@@ -30,7 +34,7 @@ from gateway.site import Device as SiteDevice
 from simulator.curve import Curve, limits
 from simulator.dali import Adapter
 from simulator.modbus import Device, Refusal
-from simulator.model import ModelBeacon, ModelGear, ModelRegisters, ModelTag
+from simulator.model import ModelBeacon, ModelGear, ModelNode, ModelRegisters, ModelTag
 from simulator.town import _run
 
 FOLDER = Path(__file__).resolve().parents[2] / "device_profiles"
@@ -76,7 +80,7 @@ def play(
     device = SiteDevice("d", name, profile, "b", 1, "", 60.0, {point.name: point for point in profile.point})
     values: dict[str, float | None] = {}
     flaws: dict[str, Flaw] = {}
-    model: ModelRegisters | ModelGear | ModelBeacon | ModelTag
+    model: ModelRegisters | ModelGear | ModelBeacon | ModelTag | ModelNode
     start_s = clock.now_s
     match profile:
         case ModbusProfile():
@@ -89,6 +93,8 @@ def play(
             model = ModelBeacon(profile, clock, 7, name)
         case RuuviProfile():
             model = ModelTag(profile, clock, 7, name)
+        case CanopenProfile():
+            model = ModelNode(profile, 1, clock, 7, name)
         case _:
             raise AssertionError(profile.protocol)
     for hour in HOURS:
@@ -98,6 +104,14 @@ def play(
             assert said is not None
             for point in profile.point:
                 values[point.name] = point.form.decoder()(said[point.place])  # type: ignore[union-attr]
+            continue
+        if isinstance(model, ModelNode):
+            lift = CanopenLift(1, [point.place for point in profile.point if isinstance(point, CanopenPoint)])
+            for frame in Reader().feed(b"".join(frame.line() for frame in model.due(clock.now_s))):
+                said = lift.values(Broadcast(frame.name, {"can": frame.data})) or {}
+                for point in profile.point:
+                    if (place := point.place) in said:  # type: ignore[union-attr]
+                        values[point.name] = point.form.decoder()(said[place])  # type: ignore[union-attr]
             continue
         if isinstance(model, ModelBeacon):
             said = Bthome().values(Broadcast("A4:C1:38:00:00:01", {"fcd2": model.service_data()}))
