@@ -59,9 +59,9 @@ _STATEMENTS: Final = (
     """,
     """
     insert into latest(gateway, device, kind, time, body)
-    select distinct on (gateway, device, kind) gateway, payload->>'device' as device, kind, time,
+    select distinct on (gateway, device, kind) gateway, coalesce(payload->>'device', '') as device, kind, time,
            payload - '{gateway,epoch,seq,kind,time,device}'::text[]
-    from incoming where new and valid and kind in ('summary', 'reading')
+    from incoming where new and valid and kind in ('summary', 'reading', 'status')
     order by gateway, device, kind, time desc
     on conflict (gateway, device, kind) do update set time = excluded.time, body = excluded.body
     where excluded.time >= latest.time
@@ -82,6 +82,7 @@ _STATEMENTS: Final = (
     with came as (
         select gateway, epoch, coalesce(range_agg(int8range(seq, seq, '[]')) filter (where new), '{}') as fresh,
                count(*) filter (where new and valid) as stored, count(*) filter (where new and not valid) as refused,
+               count(*) filter (where new and valid and kind = 'gap') as gap_records,
                count(*) filter (where not new) as redelivered
         from incoming group by gateway, epoch
     ), gaps as (
@@ -94,6 +95,7 @@ _STATEMENTS: Final = (
         settled = epoch.settled + came.fresh + coalesce(gaps.dropped, '{}'),
         stored = epoch.stored + came.stored,
         refused = epoch.refused + came.refused,
+        gaps = epoch.gaps + came.gap_records,
         redelivered = epoch.redelivered + came.redelivered,
         declared = epoch.declared + coalesce((
             select sum(upper(run) - lower(run)) from unnest(gaps.dropped - epoch.settled - came.fresh) as run), 0),
@@ -101,6 +103,28 @@ _STATEMENTS: Final = (
     from came left join gaps using (gateway, epoch)
     where epoch.gateway = came.gateway and epoch.epoch = came.epoch
     """,
+    # A number that comes again says the same again. If not, two gateways have one identity, or somebody made it up: what
+    # came first stays, and what contradicts it is counted and kept to be looked at.
+    """
+    with other as (
+        select * from incoming as came where not new and valid and not exists (
+            select from record where record.gateway = came.gateway and record.epoch = came.epoch
+            and record.seq = came.seq and record.time = came.time and record.kind = came.kind
+            and record.body = came.payload - '{gateway,epoch,seq,kind,time}'::text[]
+        ) and exists (
+            select from record where record.gateway = came.gateway and record.epoch = came.epoch and record.seq = came.seq
+        )
+    ), kept as (
+        insert into refused(subject, gateway, epoch, seq, reason, detail, payload)
+        select 'guet.v1.' || gateway || '.' || kind, gateway, epoch, seq, 'contradiction',
+               'expected what this number held when it came first, got other content; does another gateway bear this name?',
+               convert_to(payload::text, 'UTF8')
+        from other
+    )
+    insert into refusal(gateway, reason, count) select gateway, 'contradiction', count(*) from other group by gateway
+    on conflict (gateway, reason) do update set count = refusal.count + excluded.count, last = now()
+    """,
+    f"delete from refused where id <= (select max(id) from refused) - {_KEPT_REFUSED}",  # noqa: S608 - a number of ours
 )
 _RANGES: Final = """
 select gateway, epoch, lower(run), upper(run) - 1
@@ -237,7 +261,6 @@ async def _keep_refused(connection: psycopg.AsyncConnection[Any], refusal: Refus
         "on conflict (gateway, reason) do update set count = refusal.count + 1, last = now()",
         (refusal.gateway, refusal.reason),
     )
-    await connection.execute("delete from refused where id <= (select max(id) from refused) - %s", (_KEPT_REFUSED,))
 
 
 def _printable(text: str) -> str:

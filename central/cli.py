@@ -120,7 +120,7 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         body = {
             "gateways": [gateway.as_json() for gateway in found],
-            "refused": [{"gateway": gateway, "reason": reason, "count": count} for gateway, reason, count in refused],
+            "refused": [one.as_json() for one in refused],
             "total": report(url),
         }
         print(json.dumps(body, indent=2, ensure_ascii=False))
@@ -129,20 +129,23 @@ def _status(options: argparse.Namespace) -> int:
         print(line)
     if refused:
         print(_say("Messages refusés :", "Refused messages:"))
-        for gateway, reason, count in refused:
-            print(f"  {gateway or '?'}  {reason}  {count}")
+        for one in refused:
+            print(f"  {one.gateway or '?'}  {one.reason}  {one.count}  {_ago(one.last)}  {one.detail or ''}".rstrip())
     return 0
 
 
 def _table(found: Sequence[GatewayStatus]) -> list[str]:
     if not found:
         return [_say("Aucune passerelle entendue jusqu'ici.", "No gateway heard so far.")]
-    french = ("passerelle", "vue", "reçus", "manquants", "écartés", "répétés", "refusés", "alertes (en cours)")
-    english = ("gateway", "seen", "records", "missing", "dropped", "repeated", "refused", "alerts (open)")
+    french = ("passerelle", "vue", "en attente", "reçus", "manquants", "écartés", "répétés", "refusés", "alertes")
+    english = ("gateway", "seen", "backlog", "records", "missing", "dropped", "repeated", "refused", "alerts")
     rows: list[tuple[str, ...]] = [english if _english() else french]
     for one in found:
-        numbers = (one.records, one.missing, one.dropped, one.redelivered, one.refused)
-        rows.append((one.gateway, _ago(one.last_seen), *map(str, numbers), f"{one.alerts} ({one.open_alerts})"))
+        backlog = "?" if one.backlog is None else str(one.backlog)
+        gaps = _say(f"{one.dropped} en {one.gaps} trous", f"{one.dropped} in {one.gaps} gaps") if one.gaps else "0"
+        alerts = _say(f"{one.alerts} ({one.open_alerts} en cours)", f"{one.alerts} ({one.open_alerts} open)")
+        numbers = (str(one.records), str(one.missing), gaps, str(one.redelivered), str(one.refused))
+        rows.append((one.gateway, _ago(one.last_seen), backlog, *numbers, alerts))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

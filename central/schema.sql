@@ -12,6 +12,7 @@ create table if not exists epoch (
     redelivered bigint not null default 0,      -- arrived again, and absorbed
     declared bigint not null default 0,         -- dropped by the gateway, which said so in a gap record
     refused bigint not null default 0,          -- numbered, but not what the contract says; kept in `refused`
+    gaps bigint not null default 0,             -- gap records
     first_seen timestamptz not null default now(),
     last_seen timestamptz not null default now(),
     primary key (gateway, epoch)
@@ -30,7 +31,8 @@ create table if not exists record (
 ) partition by range (time);
 create index if not exists record_by_kind on record (gateway, kind, time);
 
--- How each device stands: its newest summary or reading. An older one that comes late changes nothing.
+-- How each device stands, its newest summary or reading, and each gateway (device ''), its newest status. An older one that
+-- comes late changes nothing.
 create table if not exists latest (
     gateway text not null,
     device text not null,

@@ -14,7 +14,7 @@ from central.errors import DatabaseError
 _GATEWAYS: Final = """
 with counted as (
     select gateway, sum(stored) as stored, sum(redelivered) as redelivered, sum(declared) as dropped,
-           count(*) as epochs, max(last_seen) as last_seen
+           sum(gaps) as gaps, count(*) as epochs, max(last_seen) as last_seen
     from epoch group by gateway
 ), holes as (
     select gateway, sum(count) as missing from missing group by gateway
@@ -22,13 +22,23 @@ with counted as (
     select gateway, count(*) as alerts, count(*) filter (where cleared is null) as open_alerts from alert group by gateway
 ), turned_away as (
     select gateway, sum(count) as refused from refusal group by gateway
+), told as (
+    select gateway, (body->>'backlog')::bigint as backlog from latest where kind = 'status'
 )
 select gateway, last_seen, coalesce(epochs, 0) as epochs, coalesce(stored, 0)::bigint as records,
        coalesce(missing, 0)::bigint as missing, coalesce(dropped, 0)::bigint as dropped,
        coalesce(redelivered, 0)::bigint as redelivered, coalesce(refused, 0)::bigint as refused,
-       coalesce(alerts, 0) as alerts, coalesce(open_alerts, 0) as open_alerts
+       coalesce(alerts, 0) as alerts, coalesce(open_alerts, 0) as open_alerts, coalesce(gaps, 0)::bigint as gaps, backlog
 from counted full join turned_away using (gateway) left join holes using (gateway) left join alerts using (gateway)
+     left join told using (gateway)
 order by gateway
+"""
+
+_REFUSALS: Final = """
+select gateway, reason, count, last, (
+    select detail from refused where refused.gateway = refusal.gateway and refused.reason = refusal.reason
+    order by id desc limit 1
+) as detail from refusal order by gateway, reason
 """
 
 # From the rows themselves, not from what the ingester noted about them: this is the proof, that is the book-keeping.
@@ -64,7 +74,8 @@ select (select count(*) from record where kind = 'summary') as summaries,
 @dataclass(frozen=True, slots=True)
 class GatewayStatus:
     """One gateway. missing: numbers not here that ought to be, late or lost; dropped: those that the gateway says it had to
-    drop; redelivered: arrived again and absorbed; last_seen None: nothing of it was ever taken."""
+    drop, in so many `gaps`; redelivered: arrived again and absorbed; backlog: what waited on it when it last said so, None
+    if it never did; last_seen None: nothing of it was ever taken."""
 
     gateway: str
     last_seen: datetime | None
@@ -76,6 +87,8 @@ class GatewayStatus:
     refused: int
     alerts: int
     open_alerts: int
+    gaps: int
+    backlog: int | None
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "last_seen": None if self.last_seen is None else self.last_seen.isoformat()}
@@ -87,10 +100,25 @@ def gateways(database_url: str) -> list[GatewayStatus]:
         return cursor.execute(_GATEWAYS).fetchall()
 
 
-def refusals(database_url: str) -> list[tuple[str, str, int]]:
-    """What was refused: gateway ('' where the topic said none), reason, how many. Raises DatabaseError."""
-    with _connected(database_url) as connection:
-        return connection.execute("select gateway, reason, count from refusal order by gateway, reason").fetchall()
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What was refused for one reason: of which gateway ('' where the topic said none), how many, when last, and what was
+    wrong with the last one."""
+
+    gateway: str
+    reason: str
+    count: int
+    last: datetime
+    detail: str | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {**asdict(self), "last": self.last.isoformat()}
+
+
+def refusals(database_url: str) -> list[Refused]:
+    """By gateway and reason. Raises DatabaseError."""
+    with _connected(database_url) as connection, connection.cursor(row_factory=class_row(Refused)) as cursor:
+        return cursor.execute(_REFUSALS).fetchall()
 
 
 def report(database_url: str) -> dict[str, int]:

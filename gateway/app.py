@@ -432,6 +432,7 @@ class Gateway:
                 for name, bus in self.buses.items()
             },
             "devices": {state.device.name: state.words for state in self.live.states()},
+            "backlog": self.uplink.outbox.pending_rows() if self.uplink is not None else None,
         }
 
 

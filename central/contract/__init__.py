@@ -180,6 +180,9 @@ class Status(Record):
     boot: str | None = None
     buses: dict[str, dict[str, Any]] | None = None
     devices: dict[str, str] | None = None
+    backlog: Annotated[
+        Count | None, Field(description="records that waited for the platform then, this one not counted")
+    ] = None
 
 
 class Audit(Record):

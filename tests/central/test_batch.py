@@ -132,7 +132,7 @@ async def test_refused_messages_are_kept_counted_and_settle_their_own_number(
     ]
     acks = await store(connection, messages, set())
     assert acks == [Ack("g1", "e1", 1, 4)]
-    assert refusals(database_url) == [
+    assert [(one.gateway, one.reason, one.count) for one in refusals(database_url)] == [
         ("g1", "malformed", 2),
         ("g1", "not JSON", 1),
         ("g1", "oversized", 1),
@@ -146,6 +146,41 @@ async def test_refused_messages_are_kept_counted_and_settle_their_own_number(
     by_name = {one.gateway: one for one in gateways(database_url)}
     assert by_name["g2"].last_seen is None
     assert by_name["g2"].refused == 1
+
+
+async def test_a_number_that_comes_again_with_other_content_is_refused_and_the_first_stays(
+    connection: psycopg.AsyncConnection[Any], database_url: str
+) -> None:
+    months: set[str] = set()
+    await store(connection, [record(1, body={"n": 1}), record(2, body={"n": 2})], months)
+    again = [
+        record(1, body={"n": 1}),  # the same: a repetition
+        record(2, body={"n": 3}),
+        record(2, body={"n": 2}, time_s=NOW_S + 40 * 86400),
+        record(2, Kind.AUDIT, {"what": "forged", "n": 2}),
+        record(3, body={"n": 1}),
+        record(3, body={"n": 2}),
+    ]
+    assert await store(connection, again, months) == [Ack("g1", "e1", 1, 3)]
+    (refused,) = refusals(database_url)
+    assert (refused.gateway, refused.reason, refused.count) == ("g1", "contradiction", 4)
+    assert refused.detail is not None
+    assert "another gateway" in refused.detail
+    assert await all_of(connection, "select seq, body->'n' from record order by seq") == [(1, 1), (2, 2), (3, 1)]
+    found = report(database_url)
+    assert (found["records"], found["duplicates"], found["lost"], found["refused"]) == (3, 0, 0, 4)
+
+
+async def test_the_status_of_a_gateway_says_what_waits_on_it_and_what_it_dropped(
+    connection: psycopg.AsyncConnection[Any], database_url: str
+) -> None:
+    body = {**GAP, "count": 4, "seqs": [[3, 6]]}
+    messages = [record(7, Kind.GAP, body), record(8, body={"backlog": 12}), record(1, body={"backlog": 900})]
+    await store(connection, messages, set())
+    (status,) = gateways(database_url)
+    assert (status.backlog, status.gaps, status.dropped, status.missing) == (12, 1, 4, 1)
+    await store(connection, [record(1, gateway="g2")], set())
+    assert gateways(database_url)[1].backlog is None
 
 
 async def test_months_are_made_as_they_come(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -136,9 +136,9 @@ async def test_nonsense_on_the_wire_is_refused_counted_and_stops_nothing(
     messages = [{"topic": topic, "payload": payload, "qos": 1} for topic, payload in sent]
     await asyncio.to_thread(publish.multiple, messages, "127.0.0.1", broker.mqtt_port)  # type: ignore[arg-type]
     await until(
-        lambda: sum(count for *_, count in refusals(database_url)) == 4 and report(database_url)["redelivered"] == 1
+        lambda: sum(one.count for one in refusals(database_url)) == 4 and report(database_url)["redelivered"] == 1
     )
-    assert refusals(database_url) == [
+    assert [(one.gateway, one.reason, one.count) for one in refusals(database_url)] == [
         ("g9", "forged", 1),
         ("g9", "malformed", 1),
         ("g9", "not JSON", 1),

@@ -344,6 +344,18 @@ async def states_after(site: Path, seconds: float) -> dict[str, str]:
     return words
 
 
+async def test_the_status_says_how_much_waits_for_the_platform(tmp_path: Path) -> None:
+    field = tcp_bus(free_port()) + lift()
+    for upstream, waiting in (("", None), ('[upstream]\nurl = "mqtt://127.0.0.1:9"\n', 3)):
+        checked, watches = read_site(written(tmp_path, upstream + GATEWAY + field))
+        async with Store.open(checked.data, SystemClock()) as store:
+            if upstream:
+                for number in range(3):
+                    store.put("status", number, {})
+                await store.flush()
+            assert Gateway(checked, watches, store, SystemClock()).status()["backlog"] == waiting
+
+
 async def test_absent_devices_are_faults_of_devices_with_their_reasons(tmp_path: Path) -> None:
     port = free_port()
     text = GATEWAY + tcp_bus(port) + serial_bus(tmp_path / "ttyNONE") + lift() + lift("ligne", name="autre")
