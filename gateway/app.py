@@ -150,7 +150,13 @@ class Gateway:
     """A gateway: built whole from a checked site and an open store, then `run` until `stop` is set."""
 
     def __init__(
-        self, site: Site, watches: list[Watch], store: Store, clock: Clock, chance: Random | None = None
+        self,
+        site: Site,
+        watches: list[Watch],
+        store: Store,
+        clock: Clock,
+        chance: Random | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self.site, self.store, self.clock = site, store, clock
         self.stop = asyncio.Event()
@@ -160,7 +166,7 @@ class Gateway:
         self.buses = {name: self._bus(name) for name in site.buses}
         self.live = Live(site, clock, self.buses)
         self.judge = Judge(site, watches)
-        pace = Pace(retry_max_s=max(SHORTEST_RETRY_S, clock.loop_seconds(LONGEST_RETRY_S)))
+        pace = pace or Pace(retry_max_s=max(SHORTEST_RETRY_S, clock.loop_seconds(LONGEST_RETRY_S)))
         self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace, chance) if site.upstream else None
         writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
         self._judging = asyncio.Lock()

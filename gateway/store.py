@@ -245,6 +245,11 @@ class Store:
         rows = self.rows("select body from state where name = ?", (name,))
         return _read(lambda body: body["state"], rows[0][0]) if rows else None
 
+    @property
+    def waiting(self) -> int:
+        """How many rows, or groups of rows, wait in memory to be written."""
+        return len(self._queue)
+
     def used_bytes(self) -> int:
         """On disk, without pages that are free again."""
         return used_bytes(self._reader)

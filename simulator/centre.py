@@ -1,13 +1,15 @@
 """A virtual platform for soaks: a broker of MQTT 3.1.1 and a centre in one, on a socket of this machine, in whatever time
-its event loop keeps. It commits every record it is sent, answers late, twice and out of order, and can be cut off.
+its event loop keeps. It commits nearly every record it is sent, answers late, twice and out of order, and can be cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Literal, Self
 
@@ -17,16 +19,26 @@ _CONNECT, _PUBLISH, _SUBSCRIBE, _PING = 1, 3, 8, 12
 _UNSENT: Final = 1_000_000
 
 
-class Centre:
-    """See the module. `rows`: what it has committed, by epoch and number, as JSON; `problems`: what must never happen."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A record that was committed. digest: of its content; body: of the few kinds that are looked into later."""
 
-    def __init__(self, chance: Random) -> None:
-        self.rows: dict[tuple[str, int], dict[str, Any]] = {}
+    kind: str
+    digest: int
+    body: Mapping[str, Any] | None = None
+
+
+class Centre:
+    """See the module. `rows`: what it has committed, by epoch and number; `problems`: what must never happen. remembers:
+    the kinds of which it keeps the content too."""
+
+    def __init__(self, chance: Random, remembers: Collection[str] | None = None) -> None:
+        self.rows: dict[tuple[str, int], Row] = {}
         self.problems: list[str] = []
         self.counts: Counter[str] = Counter()
         self.slow_s = 0.0
         self.line: Line = "up"
-        self._chance = chance
+        self._chance, self._remembers = chance, remembers
         self._open: set[_Connection] = set()
 
     async def __aenter__(self) -> Self:
@@ -38,6 +50,10 @@ class Centre:
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
         self.drop_all()
+
+    def bodies(self, kind: str) -> list[Mapping[str, Any]]:
+        """The content of all records of a kind that it remembers, in the order of their numbers."""
+        return [row.body for _, row in sorted(self.rows.items()) if row.kind == kind and row.body is not None]
 
     def drop_all(self) -> None:
         """Breaks every connection; what had come over it and was not read is gone."""
@@ -51,22 +67,39 @@ class Centre:
 
     def take(self, payload: bytes, answer: Callable[[bytes], None]) -> None:
         """Commits a record, and says so in its own time."""
+        if self._chance.random() < 0.003:
+            self.counts["lost by the broker"] += 1
+            return
         body: dict[str, Any] = json.loads(payload)
-        key = str(body["epoch"]), int(body["seq"])
-        before = self.rows.setdefault(key, body)
-        if before is not body:
+        key, kind = (str(body["epoch"]), int(body["seq"])), str(body["kind"])
+        kept = body if self._remembers is None or kind in self._remembers else None
+        row = Row(kind, zlib.crc32(payload), kept)
+        before = self.rows.setdefault(key, row)
+        if before is not row:
             self.counts["repeated"] += 1
-            if before != body:
-                self.problems.append(f"number {key[1]} came with two contents: {before} and {body}")
-        times = 1 + (self._chance.random() < 0.1)
-        for _ in range(times):
-            late_s = self.slow_s * self._chance.random() + (self._chance.random() < 0.1) * 5.0
-            ack = {"epoch": key[0], "from": key[1], "to": key[1]}
-            asyncio.get_running_loop().call_later(late_s, answer, json.dumps(ack).encode())
-        if self._chance.random() < 0.001:
+            if before.digest != row.digest:
+                self.problems.append(f"number {key[1]} of {key[0]} came with two contents, the second {body}")
+        self._acknowledge(*key, answer)
+
+    def _acknowledge(self, epoch: str, seq: int, answer: Callable[[bytes], None]) -> None:
+        """Late, twice, out of order, for a whole range of what is committed; and now and then what is no honest answer."""
+        chance, first = self._chance, seq
+        if chance.random() < 0.2:
+            while first > 1 and seq - first < 50 and (epoch, first - 1) in self.rows:
+                first -= 1
+        honest = json.dumps({"epoch": epoch, "from": first, "to": seq}).encode()
+        for _ in range(1 + (chance.random() < 0.1)):
+            late_s = self.slow_s * chance.random() + (chance.random() < 0.1) * 5.0
+            if late_s:
+                asyncio.get_running_loop().call_later(late_s, answer, honest)
+            else:
+                answer(honest)
+        if chance.random() < 0.002:
             self.counts["forged"] += 1
-            ack = {"epoch": key[0], "from": key[1] + _UNSENT, "to": key[1] + 2 * _UNSENT}
-            answer(json.dumps(ack).encode())
+            unsent = {"epoch": epoch, "from": seq + _UNSENT, "to": seq + 2 * _UNSENT}
+            foreign = {"epoch": "0" * 12, "from": 1, "to": _UNSENT}
+            senseless = {"epoch": epoch, "from": -1, "to": "all"}
+            answer(chance.choice([json.dumps(unsent), json.dumps(foreign), json.dumps(senseless), "\0{"]).encode())
 
 
 class _Connection(asyncio.Protocol):

@@ -10,11 +10,16 @@ import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import Context
 from typing import Any, Final, TypeVar, TypeVarTuple
+
+from simulator.wire import Wire
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+MOST_UNASKED: Final = 8
+"""Turns without waiting in a row after which the sockets are asked too."""
 THREAD_WITHIN_S: Final = 60.0
 """Real seconds that a thread may work for the loop while nothing else happens."""
 
@@ -24,6 +29,7 @@ class _Skipping(selectors.DefaultSelector):
 
     now_s = 0.0
     threads = 0
+    _unasked = 0
     between: Callable[[], None] | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -34,6 +40,10 @@ class _Skipping(selectors.DefaultSelector):
             if not ready:
                 raise RuntimeError(f"a thread has worked for {THREAD_WITHIN_S:.0f} s; expected that it ends")
             return ready
+        if timeout == 0 and self._unasked < MOST_UNASKED:
+            self._unasked += 1  # there is enough to do; the sockets' turn comes
+            return []
+        self._unasked = 0
         ready = super().select(0)
         if not ready and timeout is None:
             raise RuntimeError("nothing is set to happen any more")
@@ -43,9 +53,13 @@ class _Skipping(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time is its own."""
+    """An event loop whose time is its own. alone: what is given to threads is done on the spot, and connections between
+    two of its own protocols never leave memory, so that the same program always goes the same way; what is done on the
+    spot must not wait for the loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, alone: bool = False) -> None:
+        self._alone = alone
+        self._servers: dict[int, tuple[asyncio.Server, Callable[[], asyncio.BaseProtocol]]] = {}
         self._skipping = _Skipping()
         super().__init__(self._skipping)
         # asyncio runs what is due before now plus this; after some months, a nanosecond more than now is still now.
@@ -58,10 +72,45 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._skipping.now_s
 
+    def call_later(
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        # A wait too short to move time, once it is added to it, would be waited again and again.
+        return super().call_later(max(delay, 2e-6) if delay > 0 else delay, callback, *args, context=context)
+
     def run_in_executor(self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        if self._alone:
+            return self._done_at_once(func, *args)
         future = super().run_in_executor(executor, func, *args)
         self._skipping.threads += 1
         future.add_done_callback(self._thread_ended)
+        return future
+
+    async def create_server(self, protocol_factory: Any, *args: Any, **settings: Any) -> asyncio.Server:
+        server = await super().create_server(protocol_factory, *args, **settings)
+        for sock in server.sockets:
+            self._servers[sock.getsockname()[1]] = server, protocol_factory
+        return server
+
+    async def create_connection(
+        self, protocol_factory: Any, host: Any = None, port: Any = None, **settings: Any
+    ) -> tuple[asyncio.Transport, Any]:
+        if not self._alone:
+            return await super().create_connection(protocol_factory, host, port, **settings)
+        await asyncio.sleep(0)
+        server, answering = self._servers.get(port, (None, None))
+        if server is None or answering is None or not server.is_serving():
+            raise ConnectionRefusedError(f"nobody listens on port {port}")
+        client, theirs = protocol_factory(), answering()
+        assert isinstance(theirs, asyncio.Protocol)
+        return Wire.connect(self, client, theirs), client
+
+    def _done_at_once(self, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - whoever awaits it gets it
+            future.set_exception(error)
         return future
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:

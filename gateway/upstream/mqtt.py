@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-KEEPALIVE_S: Final = 30
-_TICK_S: Final = 5.0
 _BURST: Final = 10
 _STEADY_S: Final = 60.0
 
@@ -105,6 +103,11 @@ class Uplink:
         self._flying: dict[int, _Flight] = {}
         self._chance = chance or random.Random()  # noqa: S311 - spreads a fleet, guards nothing
 
+    @property
+    def in_flight(self) -> int:
+        """Records sent and not yet acknowledged; at most `Pace.window` and `Pace.urgent`."""
+        return len(self._flying)
+
     async def run(self) -> None:
         """Connects, sends, and connects again, until cancelled."""
         tries = 0
@@ -144,7 +147,7 @@ class Uplink:
                 raise UplinkError(f"{self._host}:{self._port}: the connection was closed at once")
             loop.add_reader(sock, self._read, session)
             loop.add_writer(sock, client.loop_write)
-            ticking = loop.create_task(_tick(client), name="uplink keep-alive")
+            ticking = loop.create_task(_tick(client, self._pace.keepalive_s / 6), name="uplink keep-alive")
             await self._accepted(session)
             self.counters.sessions += 1
             self.connected = True
@@ -180,7 +183,9 @@ class Uplink:
                 done.exception()
             _shut(client)
 
-        connecting = asyncio.ensure_future(asyncio.to_thread(client.connect, self._host, self._port, KEEPALIVE_S))
+        connecting = asyncio.ensure_future(
+            asyncio.to_thread(client.connect, self._host, self._port, self._pace.keepalive_s)
+        )
         try:
             async with asyncio.timeout(self._pace.connect_s):
                 await asyncio.shield(connecting)
@@ -429,10 +434,10 @@ def _password(upstream: Upstream) -> str:
         raise SiteError([f"[upstream] password_file: expected a file that can be read, got: {error}"]) from error
 
 
-async def _tick(client: Client) -> None:
+async def _tick(client: Client, every_s: float) -> None:
     """Keep-alive."""
     while True:
-        await asyncio.sleep(_TICK_S)
+        await asyncio.sleep(every_s)
         client.loop_misc()
 
 

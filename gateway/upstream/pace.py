@@ -19,7 +19,8 @@ class Pace:
     """How hard the lane tries. window: records sent and not yet acknowledged, and beside them as many as `urgent` that
     may not wait; resend_s: after how long one is sent again (doubled each time, at most eightfold, give or take a
     quarter); retry_s: a new connection is tried after a random time up to this, doubled each time up to
-    `retry_max_s`; connect_s: it must stand within this time."""
+    `retry_max_s`; connect_s: it must stand within this time; keepalive_s: a connection on which nothing has come for so long
+    is tried, and given up as long after."""
 
     window: int = 2000
     urgent: int = 20
@@ -27,6 +28,7 @@ class Pace:
     retry_s: float = 1.0
     retry_max_s: float = 900.0
     connect_s: float = 20.0
+    keepalive_s: int = 30
 
     def pause_s(self, tries: int, chance: Chance) -> float:
         """How long to wait after a connection that failed, and `tries` before it did: any time at all up to the limit, so

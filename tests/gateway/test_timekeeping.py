@@ -4,7 +4,7 @@ platform and board."""
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -74,8 +74,8 @@ class Life:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
 
-    def rows(self, kind: str) -> list[dict[str, Any]]:
-        return [body for body in self.centre.rows.values() if body["kind"] == kind]
+    def rows(self, kind: str) -> list[Mapping[str, Any]]:
+        return list(self.centre.bodies(kind))
 
     def starts(self) -> list[float]:
         """When the summaries begin that the platform has, in hours of the true time."""

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from simulator.virtual_time import in_virtual_time
+from simulator.virtual_time import VirtualLoop, in_virtual_time
+from simulator.wire import Wire
 
 
 def test_a_month_passes_at_once() -> None:
@@ -61,3 +62,62 @@ def test_what_can_never_end_is_said() -> None:
 
     with pytest.raises(RuntimeError, match="nothing is set to happen"):
         in_virtual_time(wait())
+
+
+class Echo(asyncio.Protocol):
+    """Says everything twice, and keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard, self.gone = b"", asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.heard += data
+        if data.isupper():
+            self.transport.write(data.lower())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
+
+
+def test_a_loop_that_is_alone_connects_its_own_protocols_in_memory() -> None:
+    async def work() -> tuple[bytes, bytes, float]:
+        loop = asyncio.get_running_loop()
+        ends: list[Echo] = []
+        server = await loop.create_server(lambda: ends.append(Echo()) or ends[-1], "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        transport, client = await loop.create_connection(Echo, "127.0.0.1", port)
+        assert isinstance(transport, Wire)
+        transport.write(b"A")
+        transport.write(b"B")
+        await asyncio.sleep(1.0)
+        ends[0].transport.abort()
+        await client.gone.wait()
+        assert transport.is_closing()
+        transport.write(b"C")
+        server.close()
+        with pytest.raises(ConnectionRefusedError):
+            await loop.create_connection(Echo, "127.0.0.1", port)
+        assert await asyncio.to_thread(lambda: 7) == 7
+        return client.heard, ends[0].heard, loop.time()
+
+    with asyncio.Runner(loop_factory=lambda: VirtualLoop(alone=True)) as runner:
+        assert runner.run(work()) == (b"ab", b"AB", pytest.approx(1.0))
+
+
+def test_a_wait_that_is_too_short_for_a_float_ends_all_the_same() -> None:
+    async def work() -> float:
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(3e7)
+        due_s = loop.time() + 1e-12
+        waits = 0
+        while due_s - 3e7 > (now_s := loop.time() - 3e7) - 1e-9 and waits < 100:
+            await asyncio.sleep(1e-12)
+            waits += 1
+        assert waits < 100
+        return now_s
+
+    assert in_virtual_time(work()) < 1e-3

@@ -1,0 +1,146 @@
+"""What the soak's gateway is connected to: meters, the air in a luminaire, and a controller of lamps, all on Modbus TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from simulator.modbus import Area, Device, IllegalAddress
+
+METERS: Final = 2
+AIR: Final = 8
+LAMPS: Final = 9
+LAMP_REGISTERS: Final = (15, 115)
+"""Where the controller is told the levels of its lamps 0 and 1."""
+POWER: Final = 0x0C
+TEMPERATURE: Final = 0x02
+
+SITE: Final = """
+[gateway]
+id = "soak"
+commune = "Simulée"
+timezone = "Europe/Paris"
+latitude = 47.0
+longitude = 6.0
+[upstream]
+url = "mqtt://127.0.0.1:{platform}"
+[[bus]]
+name = "tcp"
+protocol = "modbus-tcp"
+host = "127.0.0.1"
+port = {devices}
+[[device]]
+name = "air"
+profile = "weather/vaisala_hmdw110"
+bus = "tcp"
+address = 8
+every = "900s"
+[[device]]
+name = "lamps"
+profile = "lighting/intesis_ibmbsdal"
+bus = "tcp"
+address = 9
+every = "900s"
+[[watch]]
+name = "lamp"
+model = "lamp_driver"
+[watch.inputs]
+power = ["m1/power"]
+temperature = ["air/temperature"]
+[[lighting]]
+name = "street"
+lamps = ["lamps/lamp0_level", "lamps/lamp1_level"]
+slot = [
+    {{ from = "dusk", level = 100 }},
+    {{ from = "23:00", level = 40 }},
+    {{ from = "02:30", level = 20 }},
+    {{ from = "05:30", level = 70 }},
+    {{ from = "dawn", level = 0 }},
+]
+"""
+METER: Final = """
+[[device]]
+name = "m{unit}"
+profile = "energy/eastron_sdm120"
+bus = "tcp"
+address = {unit}
+every = "{every_s}s"
+"""
+
+
+def site_text(platform: int, devices: int, visits: int) -> str:
+    """The site after so many visits of a technician, who now has a meter read twice as often and now one less of them."""
+    text = SITE.format(platform=platform, devices=devices)
+    meters = METERS - (visits % 3 == 2)
+    every_s = 600 if visits % 2 else 300
+    return text + "".join(METER.format(unit=unit, every_s=every_s) for unit in range(1, meters + 1))
+
+
+class Village:
+    """lit: what the sun says; spoilt: whether the lamp's driver runs hot. told: called with what the controller was told, as
+    (register, value)."""
+
+    def __init__(self, lit: Callable[[], bool], told: Callable[[int, int], None]) -> None:
+        self.lit, self.told, self.spoilt = lit, told, False
+        self._levels = dict.fromkeys(LAMP_REGISTERS, 0)
+        self.units = [Device(unit, _Meter(self, unit), 0.01) for unit in range(1, METERS + 1)]
+        self.units += [Device(AIR, _Air(self), 0.01), Device(LAMPS, _Lamps(self), 0.01)]
+
+    def write(self, address: int, values: Sequence[int]) -> None:
+        for at, value in enumerate(values, address):
+            self.told(at, value)
+            self._levels[at] = value
+
+    def level(self, address: int) -> int:
+        return self._levels.get(address, 0)
+
+
+def _minute() -> int:
+    return int(asyncio.get_running_loop().time()) // 60
+
+
+class _Meter:
+    """Registers that follow the time; the first meter's power is the lamp's."""
+
+    def __init__(self, village: Village, unit: int) -> None:
+        self._village, self._unit = village, unit
+
+    def read(self, area: Area, address: int, count: int) -> list[int]:
+        now = _minute()
+        watts = 60.0 + now % 7 / 10 if self._village.lit() else 0.4
+        words = struct.unpack(">2H", struct.pack(">f", watts if self._unit == 1 else 50.0 + now % 100))
+        return [
+            words[at - POWER] if POWER <= at < POWER + 2 else 0x4248 if at % 2 == 0 else (now + at) & 0xFFFF
+            for at in range(address, address + count)
+        ]
+
+    def write(self, area: Area, address: int, values: Sequence[int]) -> None:
+        self._village.told(-address, values[0])
+
+
+class _Air:
+    def __init__(self, village: Village) -> None:
+        self._village = village
+
+    def read(self, area: Area, address: int, count: int) -> list[int]:
+        degrees = 12.0 + _minute() % 11 / 10 + 25.0 * self._village.lit() * (1.0 + self._village.spoilt)
+        low, high = reversed(struct.unpack(">2H", struct.pack(">f", degrees)))
+        return [{TEMPERATURE: low, TEMPERATURE + 1: high}.get(at, 0) for at in range(address, address + count)]
+
+    def write(self, area: Area, address: int, values: Sequence[int]) -> None:
+        self._village.told(-address, values[0])
+
+
+class _Lamps:
+    def __init__(self, village: Village) -> None:
+        self._village = village
+
+    def read(self, area: Area, address: int, count: int) -> list[int]:
+        if area != "holding":
+            raise IllegalAddress
+        return [self._village.level(at) for at in range(address, address + count)]
+
+    def write(self, area: Area, address: int, values: Sequence[int]) -> None:
+        self._village.write(address, values)
