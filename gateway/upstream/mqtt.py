@@ -15,18 +15,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import ssl
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from gateway.clock import Clock
-from gateway.errors import SiteError, StoreError, UplinkError
+from gateway.errors import StoreError, UplinkError
 from gateway.outbox import Outbox
-from gateway.site import LOOPBACK, Upstream
+from gateway.site import Upstream
 from gateway.store import Store
+from gateway.upstream.connection import Connection, password_of, server_of
 from gateway.upstream.pace import Pace
 from gateway.upstream.payload import URGENT, Record, parse_ack, render, topic
 
@@ -62,18 +60,6 @@ class _Flight:
     at_broker: bool = False
 
 
-@dataclass(slots=True)
-class _Session:
-    """One connection."""
-
-    client: Client
-    mids: dict[int, int] = field(default_factory=dict)
-    accepted: asyncio.Event = field(default_factory=asyncio.Event)
-    over: asyncio.Event = field(default_factory=asyncio.Event)
-    why: str = ""
-    running: bool = False
-
-
 class Uplink:
     """See the module. `run` it for as long as the gateway lives; it never ends because of the network or platform."""
 
@@ -90,7 +76,7 @@ class Uplink:
         self._gateway, self._clock, self._pace = gateway, clock, pace or Pace()
         self._by_broker = upstream.ack == "broker"
         self._host, self._port, self._tls = server_of(upstream)
-        self._user, self._password = upstream.user, _password(upstream)
+        self._user, self._password = upstream.user, password_of(upstream)
         self.outbox = Outbox(store)
         self.counters = Counters()
         self.connected = False
@@ -101,6 +87,8 @@ class Uplink:
         self.on_command: Callable[[bytes], None] | None = None
         """Who takes what arrives on `cmd`; nobody subscribes to it without."""
         self._flying: dict[int, _Flight] = {}
+        self._mids: dict[int, int] = {}
+        """Records by the number that this connection's messages have."""
         self._chance = chance or random.Random()  # noqa: S311 - spreads a fleet, guards nothing
 
     @property
@@ -133,81 +121,27 @@ class Uplink:
     # -- one connection --------------------------------------------------------------------------------------------
 
     async def _connect_and_send(self) -> None:
-        loop = asyncio.get_running_loop()
-        session = _Session(self._client())
-        client = session.client
-        self._listen(session)
-        ticking = None
+        pace = self._pace
+        connection = Connection(self._client(), self._host, self._port, pace.connect_s, self.outbox.changed)
+        self._mids.clear()
+        self._listen(connection)
         try:
-            await self._open(client)
-            # Only now, and on this thread: paho has queued its CONNECT and asked for a writer that was not there yet.
-            session.running = True
-            sock = client.socket()
-            if sock is None:
-                raise UplinkError(f"{self._host}:{self._port}: the connection was closed at once")
-            loop.add_reader(sock, self._read, session)
-            loop.add_writer(sock, client.loop_write)
-            ticking = loop.create_task(_tick(client, self._pace.keepalive_s / 6), name="uplink keep-alive")
-            await self._accepted(session)
+            await connection.open(pace.keepalive_s)
+            await connection.answered()
             self.counters.sessions += 1
             self.connected = True
             if self.trouble:
                 log.warning("uplink %s:%s available again", self._host, self._port)
                 self.trouble = ""
-            await self._send(session)
-            raise UplinkError(f"{self._host}:{self._port}: connection lost: {session.why}")
+            await self._send(connection)
+            raise UplinkError(f"{self._host}:{self._port}: connection lost: {connection.why}")
         finally:
-            if ticking is not None:
-                ticking.cancel()
-            client.disconnect()
-            client.loop_write()
-            self._detach(client)
-            _shut(client)
-            now_s = loop.time()
+            connection.close()
+            now_s = asyncio.get_running_loop().time()
             for flight in self._flying.values():
                 if not flight.at_broker:
                     flight.due_s = now_s
                 flight.at_broker = False
-
-    @staticmethod
-    def _detach(client: Client) -> None:
-        if (sock := client.socket()) is not None:
-            asyncio.get_running_loop().remove_reader(sock)
-            asyncio.get_running_loop().remove_writer(sock)
-
-    async def _open(self, client: Client) -> None:
-        """TCP and TLS, in a thread, because paho does that blocking. A thread given up closes what it opened."""
-
-        def give_up(done: asyncio.Future[Any]) -> None:
-            if not done.cancelled():
-                done.exception()
-            _shut(client)
-
-        connecting = asyncio.ensure_future(
-            asyncio.to_thread(client.connect, self._host, self._port, self._pace.keepalive_s)
-        )
-        try:
-            async with asyncio.timeout(self._pace.connect_s):
-                await asyncio.shield(connecting)
-        except TimeoutError:
-            connecting.add_done_callback(give_up)
-            raise UplinkError(
-                f"{self._host}:{self._port}: expected an answer within {self._pace.connect_s:.0f} s"
-            ) from None
-        except asyncio.CancelledError:
-            connecting.add_done_callback(give_up)
-            raise
-
-    async def _accepted(self, session: _Session) -> None:
-        try:
-            async with asyncio.timeout(self._pace.connect_s):
-                await session.accepted.wait()
-        except TimeoutError:
-            raise UplinkError(
-                f"{self._host}:{self._port}: expected CONNACK within {self._pace.connect_s:.0f} s"
-            ) from None
-        if session.over.is_set():
-            raise UplinkError(f"{self._host}:{self._port}: refused: {session.why}")
 
     def _client(self) -> Client:
         from paho.mqtt.client import Client, MQTTv5, MQTTv311
@@ -231,10 +165,9 @@ class Uplink:
             client.username_pw_set(self._user, self._password or None)
         return client
 
-    def _listen(self, session: _Session) -> None:
-        """All callbacks run on the event loop's thread, from `loop_read`, `loop_write` or `loop_misc`."""
-        client, wake = session.client, self.outbox.changed
-        loop = asyncio.get_running_loop()
+    def _listen(self, connection: Connection) -> None:
+        """All callbacks run on the event loop's thread."""
+        client = connection.client
         acks, commands = topic(self._gateway, "ack"), topic(self._gateway, "cmd")
         heard = [] if self._by_broker else [(acks, 0)]
         if self.on_command is not None:
@@ -242,29 +175,19 @@ class Uplink:
 
         def on_connect(_client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
             if reason.is_failure:
-                session.why = str(reason)
-                session.over.set()
+                connection.fail(str(reason))
             elif heard:
                 client.subscribe(heard)
             else:
-                session.accepted.set()
-            if reason.is_failure:
-                session.accepted.set()
+                connection.accept()
 
         def on_subscribe(_client: Client, _data: Any, _mid: int, reasons: Any, _properties: Any) -> None:
             if any(reason.is_failure for reason in reasons):
-                session.why = f"it does not let {self._gateway!r} hear its acknowledgements and commands"
-                session.over.set()
-            session.accepted.set()
-
-        def on_disconnect(_client: Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
-            session.why = session.why or str(reason)
-            session.over.set()
-            session.accepted.set()
-            wake.set()
+                connection.fail(f"it does not let {self._gateway!r} hear its acknowledgements and commands")
+            connection.accept()
 
         def on_publish(_client: Client, _data: Any, mid: int, reason: Any, _properties: Any) -> None:
-            self._taken_by_broker(session, mid, reason.value)
+            self._taken_by_broker(mid, reason.value)
 
         def on_message(_client: Client, _data: Any, message: Any) -> None:
             if message.topic == acks:
@@ -272,54 +195,25 @@ class Uplink:
             elif message.topic == commands and self.on_command is not None and not message.retain:
                 self.on_command(message.payload)
 
-        def write(_client: Client, _data: Any, sock: Any) -> None:
-            if session.running:
-                loop.add_writer(sock, client.loop_write)
-
-        def written(_client: Client, _data: Any, sock: Any) -> None:
-            if session.running:
-                loop.remove_writer(sock)
-
-        def closing(_client: Client, _data: Any, sock: Any) -> None:
-            if session.running:
-                loop.remove_reader(sock)
-                loop.remove_writer(sock)
-
-        client.on_connect, client.on_disconnect, client.on_subscribe = on_connect, on_disconnect, on_subscribe
+        client.on_connect, client.on_subscribe = on_connect, on_subscribe
         client.on_publish, client.on_message = on_publish, on_message
-        client.on_socket_register_write, client.on_socket_unregister_write = write, written
-        client.on_socket_close = closing
-
-    def _read(self, session: _Session) -> None:
-        client = session.client
-        try:
-            client.loop_read()
-            # What TLS has already deciphered does not make the socket readable again.
-            while isinstance(sock := client.socket(), ssl.SSLSocket) and sock.pending():
-                client.loop_read()
-        except Exception as error:  # noqa: BLE001 - whatever a broker's bytes do to paho ends this connection, no more
-            session.why = f"it sent what is no MQTT: {error!r}"
-            self._detach(client)
-            session.over.set()
-            session.accepted.set()
-            self.outbox.changed.set()
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
-    async def _send(self, session: _Session) -> None:
+    async def _send(self, connection: Connection) -> None:
         """Keeps the window full until the connection is over."""
         loop = asyncio.get_running_loop()
-        while not session.over.is_set():
+        while not connection.over.is_set():
             self.outbox.changed.clear()
             now_s = loop.time()
             for number, flight in enumerate([f for f in self._flying.values() if f.due_s <= now_s]):
                 if flight.record.seq in self._flying:
-                    self._again(session, flight, now_s)
+                    self._again(connection, flight, now_s)
                 await _breathe(number)
             records = self._next()
             for number, record in enumerate(records):
                 self._flying[record.seq] = _Flight(record, loop.time() + self._pace.patience_s(1, self._chance))
-                self._publish(session, record)
+                self._publish(connection, record)
                 self.counters.sent += 1
                 await _breathe(number)
             if records:
@@ -342,22 +236,22 @@ class Uplink:
             records = self.outbox.take(self._pace.urgent, self._pace.window, self._flying)
         return records
 
-    def _again(self, session: _Session, flight: _Flight, now_s: float) -> None:
+    def _again(self, connection: Connection, flight: _Flight, now_s: float) -> None:
         flight.tries += 1
         flight.at_broker = False
         flight.due_s = now_s + self._pace.patience_s(flight.tries, self._chance)
         self.counters.resent += 1
-        self._publish(session, flight.record)
+        self._publish(connection, flight.record)
 
-    def _publish(self, session: _Session, record: Record) -> None:
+    def _publish(self, connection: Connection, record: Record) -> None:
         where, payload = render(self._gateway, self.outbox.epoch, record)
-        info = session.client.publish(where, payload, qos=1)
-        session.mids[info.mid] = record.seq
+        info = connection.client.publish(where, payload, qos=1)
+        self._mids[info.mid] = record.seq
 
     # -- being answered ----------------------------------------------------------------------------------------------
 
-    def _taken_by_broker(self, session: _Session, mid: int, reason: int) -> None:
-        seq = session.mids.pop(mid, None)
+    def _taken_by_broker(self, mid: int, reason: int) -> None:
+        seq = self._mids.pop(mid, None)
         flight = None if seq is None else self._flying.get(seq)
         if flight is None:
             return
@@ -402,55 +296,10 @@ class Uplink:
             log.warning("uplink: %s (%d so far)", why, count)
 
 
-def server_of(upstream: Upstream) -> tuple[str, int, ssl.SSLContext | None]:
-    """Host, port, and how to be sure whom we speak to. Raises SiteError for what must not or cannot be used."""
-    parts = urlsplit(upstream.url)
-    host = parts.hostname or ""
-    if parts.scheme == "mqtt":
-        if host not in LOOPBACK:
-            wrong = f"expected 'mqtts://...' to reach {host!r}, got plain 'mqtt://', which is for this machine only"
-            raise SiteError([f"[upstream] url: {wrong}"])
-        return host, parts.port or 1883, None
-    if parts.scheme != "mqtts" or not host:
-        raise SiteError([f"[upstream] url: expected 'mqtts://host:port', got {upstream.url!r}"])
-    try:
-        context = ssl.create_default_context(cafile=upstream.ca or None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if upstream.certificate:
-            context.load_cert_chain(upstream.certificate, upstream.key or None)
-    except (OSError, ssl.SSLError) as error:
-        files = ", ".join(name for name in (upstream.ca, upstream.certificate, upstream.key) if name)
-        wrong = f"expected PEM files that belong together, got {files}: {error}"
-        raise SiteError([f"[upstream] ca, certificate, key: {wrong}"]) from error
-    return host, parts.port or 8883, context
-
-
-def _password(upstream: Upstream) -> str:
-    if not upstream.password_file:
-        return ""
-    try:
-        return Path(upstream.password_file).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SiteError([f"[upstream] password_file: expected a file that can be read, got: {error}"]) from error
-
-
-async def _tick(client: Client, every_s: float) -> None:
-    """Keep-alive."""
-    while True:
-        await asyncio.sleep(every_s)
-        client.loop_misc()
-
-
 async def _breathe(number: int) -> None:
     """Lets polling go on in the middle of a long backlog."""
     if number % _BURST == _BURST - 1:
         await asyncio.sleep(0)
-
-
-def _shut(client: Client) -> None:
-    """Close the socket now, whatever state paho thinks it is in."""
-    if (sock := client.socket()) is not None:
-        sock.close()
 
 
 __all__ = ["Counters", "Pace", "Uplink", "server_of"]
