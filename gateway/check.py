@@ -434,7 +434,9 @@ def _life(point: AnyPoint, series: Sequence[tuple[float, float]]) -> Test:
     shown = UNITS[point.unit].shown
     if count and len(set(values)) > 1:
         spread = f"{number(pstdev(values))} {shown}".rstrip()
-        return Test("life", "ok", say(f"{count} lectures, σ {spread}", f"{count} readings, σ {spread}"))
+        return Test(
+            "life", "ok", say(f"{count} lectures, écart-type {spread}", f"{count} readings, deviation {spread}")
+        )
     if point.labels or (quantity == "number" and (point.form is None or point.form.type not in ("f32", "f64"))):
         return Test("life", "skipped", say("un état peut rester le même", "a state may stay the same"))
     if quantity in COUNTED and values and values[-1] > 0:
@@ -455,10 +457,12 @@ def _life(point: AnyPoint, series: Sequence[tuple[float, float]]) -> Test:
 
 
 def number(value: float) -> str:
-    """A number as people write it: four digits, a comma in French."""
+    """A number as people write it: four digits, no powers of ten, a comma in French."""
     if not math.isfinite(value):
         return str(value)
     text = f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if "e" in text:
+        text = f"{value:.6f}".rstrip("0").rstrip(".")
     return say(text.replace(".", ","), text)
 
 

@@ -14,6 +14,7 @@
       CommandRefused                        a remote command is forged, late, a repetition, or not allowed
       StoreError, UplinkError               our disk; the way to the platform
       WishError                             what was asked for is not there, or may not be; nothing was done
+      SealError                             a signed document is not what it says it is
       HatchError                            the way between a verb and the gateway that runs
 
 Parsers raise; only `poll`, `action` and `app` catch, and turn a failure into the quality of a reading.
@@ -120,6 +121,10 @@ class UplinkError(GuetError):
 
 class WishError(GuetError):
     """What was asked for is not there, or may not be done. Nothing was."""
+
+
+class SealError(GuetError):
+    """A signed document was changed, is signed by somebody else, or cannot be read; or a key cannot be used."""
 
 
 class HatchError(GuetError):

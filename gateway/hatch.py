@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 FILE = "guet.sock"
 MOST_AT_ONCE = 4
 MAX_WISH_BYTES = 64 * 1024
-MAX_ROW_BYTES = 1024 * 1024
+MAX_ROW_BYTES = 16 * 1024 * 1024
 ASKED_WITHIN_S = 5.0
 TAKEN_WITHIN_S = 10.0
 """How long a row may wait for a client that does not read."""

@@ -22,9 +22,13 @@ from gateway.app import home
 from gateway.check import Checked, CheckWish, check
 from gateway.check import Progress as CheckProgress
 from gateway.check import lines as check_lines
-from gateway.errors import SiteError, WishError
+from gateway.errors import SealError, SiteError, WishError
 from gateway.hatch import Job, ask
 from gateway.language import say
+from gateway.leave import Item, LeaveWish, Left, leave
+from gateway.leave import Progress as LeaveProgress
+from gateway.leave import last_line as leave_last
+from gateway.leave import lines as leave_lines
 from gateway.look import LISTEN_S, Account, Finding, Found, Row, ScanWish
 from gateway.look import Progress as ScanProgress
 from gateway.replace import Replaced, ReplaceWish, replace
@@ -41,9 +45,10 @@ SITE_FILES = ("site.toml", "/etc/guet/site.toml")
 
 SCAN: Job[ScanWish, Row] = Job("scan", ScanWish, ScanProgress | Found | Finding | Account, scan)
 WHY = Job("why", WhyWish, Why, why)
+LEAVE = Job("leave", LeaveWish, LeaveProgress | Item | Left, leave)
 REPLACE = Job("replace", ReplaceWish, Replaced, replace)
 CHECK = Job("check", CheckWish, CheckProgress | Checked, check)
-JOBS: Mapping[str, Job[Any, Any]] = {job.name: job for job in (SCAN, WHY, CHECK, REPLACE)}
+JOBS: Mapping[str, Job[Any, Any]] = {job.name: job for job in (SCAN, WHY, CHECK, REPLACE, LEAVE)}
 """What a running gateway does for who asks at its hatch."""
 
 
@@ -177,6 +182,99 @@ def replace_verb(argv: list[str]) -> int:
         return FINE
 
     return _run(asked)
+
+
+def leave_verb(argv: list[str]) -> int:
+    """Dit s'il est temps de partir, et fait le procès-verbal signé / Says whether one may leave, and makes the report"""
+    parser = _parser("leave", leave_verb)
+    _add_site(parser)
+    add = parser.add_argument
+    add(
+        "--outage",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="essai : couper la plateforme / cut the platform off",
+    )
+    add("--defer", default="", metavar="REASON", help="plateforme confirmée plus tard / platform confirmed later")
+    add("--out", type=Path, default=Path(), metavar="FOLDER", help="où écrire / where to write")
+    _add_by(parser)
+    options = parser.parse_args(argv)
+
+    async def asked() -> int:
+        ready = False
+        async with aclosing(ask(_site(options), LEAVE, LeaveWish(options.by, options.outage, options.defer))) as rows:
+            async for row in rows:
+                match row:
+                    case LeaveProgress():
+                        _progress(row.done, row.of, row.said, options)
+                    case Item():
+                        _print(row, leave_lines(row), options)
+                    case Left():
+                        written = _write_report(row, options.out) if row.ready else []
+                        _print(row, [leave_last(row), *(f"  {path}" for path in written)], options)
+                        ready = row.ready
+        return FINE if ready else FIELD_PROBLEM
+
+    return _run(asked)
+
+
+def _write_report(left: Left, folder: Path) -> list[Path]:
+    """The report as JSON, page and PDF."""
+    from gateway.report import page, paper
+
+    document = json.loads(left.document)
+    made = {".json": left.document.encode(), ".html": page(document), ".pdf": paper(document)}
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, content in made.items():
+            path = folder / f"{left.number}{suffix}"
+            path.write_bytes(content)
+            written.append(path)
+    except OSError as error:
+        raise WishError(say(f"--out {folder} : {error.strerror}", f"--out {folder}: {error.strerror}")) from None
+    return written
+
+
+def verify_verb(argv: list[str]) -> int:
+    """Vérifie un procès-verbal : JSON, page ou PDF / Verifies a commissioning report: JSON, page or PDF"""
+    from gateway.report import verify
+    from gateway.seal import MAX_BYTES
+
+    parser = _parser("verify", verify_verb)
+    parser.add_argument("report", type=Path, metavar="REPORT")
+    parser.add_argument("--key", default="", metavar="FINGERPRINT", help="la clé attendue / the expected key")
+    options = parser.parse_args(argv)
+    try:
+        with options.report.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        sys.stderr.write(f"{options.report}: {error.strerror}\n")
+        return USAGE
+    try:
+        found = verify(content)
+        if options.key and options.key.replace(" ", "").lower() != found.key.replace(" ", ""):
+            raise SealError(say(f"scellé par une autre clé : {found.key}", f"sealed by another key: {found.key}"))
+    except SealError as error:
+        print(json.dumps({"valid": False, "why": str(error)}, ensure_ascii=False) if options.json
+              else say(f"REFUSÉ : {plain(str(error))}", f"REFUSED: {plain(str(error))}"))  # fmt: skip
+        return FIELD_PROBLEM
+    if options.json:
+        print(json.dumps({"valid": not found.note, **asdict(found)}, ensure_ascii=False))
+    else:
+        print(
+            plain(
+                say(
+                    f"{found.number} : intact, scellé par la passerelle {found.gateway} le {found.made_at}, {found.by}",
+                    f"{found.number}: whole, sealed by gateway {found.gateway} at {found.made_at}, {found.by}",
+                )
+            )
+        )
+        print(say(f"  clé {found.key}", f"  key {found.key}"))
+        if found.note:
+            print(f"! {found.note}")
+    return FIELD_PROBLEM if found.note else FINE
 
 
 # -- what the verbs share ----------------------------------------------------------------------------------------------

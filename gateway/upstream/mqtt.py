@@ -15,7 +15,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -86,6 +87,9 @@ class Uplink:
         """Why there is no connection; empty while there is one."""
         self.on_command: Callable[[bytes], None] | None = None
         """Who takes what arrives on `cmd`; nobody subscribes to it without."""
+        self._allowed = asyncio.Event()
+        self._allowed.set()
+        self._connection: Connection | None = None
         self._flying: dict[int, _Flight] = {}
         self._mids: dict[int, int] = {}
         """Records by the number that this connection's messages have."""
@@ -101,6 +105,7 @@ class Uplink:
         tries = 0
         loop = asyncio.get_running_loop()
         while True:
+            await self._allowed.wait()
             began_s, acknowledged = loop.time(), self.counters.acknowledged
             try:
                 await self._connect_and_send()
@@ -113,6 +118,17 @@ class Uplink:
             await asyncio.sleep(self._pace.pause_s(tries, self._chance))
             tries += 1
 
+    @asynccontextmanager
+    async def cut(self) -> AsyncIterator[None]:
+        """No connection while the block lasts, as in an outage; then it is tried again."""
+        self._allowed.clear()
+        if self._connection is not None:
+            self._connection.fail("cut off on purpose")
+        try:
+            yield
+        finally:
+            self._allowed.set()
+
     def _say_unavailable(self, why: str) -> None:
         if not self.trouble:
             log.warning("uplink %s:%s unavailable: %s", self._host, self._port, why)
@@ -123,6 +139,7 @@ class Uplink:
     async def _connect_and_send(self) -> None:
         pace = self._pace
         connection = Connection(self._client(), self._host, self._port, pace.connect_s, self.outbox.changed)
+        self._connection = connection
         self._mids.clear()
         self._listen(connection)
         try:

@@ -221,6 +221,13 @@ async def test_what_is_printed(on_site: Field, lang: str) -> None:
 
 def test_numbers_are_written_as_people_do() -> None:
     with speaking("fr"):
-        assert [number(v) for v in (3.2, 0.02, 4217.4, -0.5)] == ["3,2", "0,02", "4217", "-0,5"]
+        assert [number(v) for v in (3.2, 0.02, 4217.4, -0.5, 1.5e-5, 1e-9)] == [
+            "3,2",
+            "0,02",
+            "4217",
+            "-0,5",
+            "0,000015",
+            "0",
+        ]
     with speaking("en"):
         assert number(3.25) == "3.25"
