@@ -22,7 +22,7 @@ from gateway.app import home
 from gateway.check import Checked, CheckWish, check
 from gateway.check import Progress as CheckProgress
 from gateway.check import lines as check_lines
-from gateway.errors import SealError, SiteError, WishError
+from gateway.errors import SiteError, WishError
 from gateway.hatch import Job, ask
 from gateway.language import say
 from gateway.leave import Item, LeaveWish, Left, leave
@@ -54,7 +54,7 @@ JOBS: Mapping[str, Job[Any, Any]] = {job.name: job for job in (SCAN, WHY, CHECK,
 
 def scan_verb(argv: list[str]) -> int:
     """Cherche qui répond sur les bus, et dit ce qui cloche / Finds who answers on the buses, and says what is wrong"""
-    parser = _parser("scan", scan_verb)
+    parser = parser_of("scan", scan_verb)
     _add_site(parser)
     add = parser.add_argument
     add("--bus", default="", help="un seul bus / one bus only")
@@ -99,7 +99,7 @@ def scan_verb(argv: list[str]) -> int:
 
 def why_verb(argv: list[str]) -> int:
     """Pourquoi un point n'a pas de valeur / Why a point has no value"""
-    parser = _parser("why", why_verb)
+    parser = parser_of("why", why_verb)
     parser.add_argument("point", metavar="DEVICE/POINT")
     _add_site(parser)
     options = parser.parse_args(argv)
@@ -116,7 +116,7 @@ def why_verb(argv: list[str]) -> int:
 
 def check_verb(argv: list[str]) -> int:
     """Vérifie que les valeurs sont crédibles, et dit pourquoi / Checks that values are credible, and says why"""
-    parser = _parser("check", check_verb)
+    parser = parser_of("check", check_verb)
     parser.add_argument("point", nargs="?", default="", metavar="DEVICE[/POINT]")
     _add_site(parser)
     parser.add_argument("--reads", type=int, default=CheckWish().reads, metavar="N",
@@ -124,7 +124,7 @@ def check_verb(argv: list[str]) -> int:
     parser.add_argument("--provoke", action="store_true", help="essai : provoquer un changement / cause a change")
     parser.add_argument("--accept", default="", metavar="REASON",
                         help="accepter une valeur douteuse / accept a doubtful value")  # fmt: skip
-    _add_by(parser)
+    add_by(parser)
     options = parser.parse_args(argv)
     if options.point.endswith(".toml"):
         options.site, options.point = Path(options.point), ""
@@ -146,7 +146,7 @@ def check_verb(argv: list[str]) -> int:
 
 def replace_verb(argv: list[str]) -> int:
     """Remplace le matériel d'un rôle, qui garde son histoire / Replaces the hardware of a role, which keeps its history"""
-    parser = _parser("replace", replace_verb)
+    parser = parser_of("replace", replace_verb)
     parser.add_argument("device", metavar="DEVICE")
     _add_site(parser)
     add = parser.add_argument
@@ -156,7 +156,7 @@ def replace_verb(argv: list[str]) -> int:
     add("--profile", default="", help="son nouveau profil / its new profile")
     add("--reason", default="", help="pourquoi / why")
     add("--anyway", action="store_true", help="même s'il ne répond pas encore / although it does not answer yet")
-    _add_by(parser)
+    add_by(parser)
     options = parser.parse_args(argv)
 
     async def asked() -> int:
@@ -186,7 +186,7 @@ def replace_verb(argv: list[str]) -> int:
 
 def leave_verb(argv: list[str]) -> int:
     """Dit s'il est temps de partir, et fait le procès-verbal signé / Says whether one may leave, and makes the report"""
-    parser = _parser("leave", leave_verb)
+    parser = parser_of("leave", leave_verb)
     _add_site(parser)
     add = parser.add_argument
     add(
@@ -198,7 +198,7 @@ def leave_verb(argv: list[str]) -> int:
     )
     add("--defer", default="", metavar="REASON", help="plateforme confirmée plus tard / platform confirmed later")
     add("--out", type=Path, default=Path(), metavar="FOLDER", help="où écrire / where to write")
-    _add_by(parser)
+    add_by(parser)
     options = parser.parse_args(argv)
 
     async def asked() -> int:
@@ -237,50 +237,11 @@ def _write_report(left: Left, folder: Path) -> list[Path]:
     return written
 
 
-def verify_verb(argv: list[str]) -> int:
-    """Vérifie un procès-verbal : JSON, page ou PDF / Verifies a commissioning report: JSON, page or PDF"""
-    from gateway.report import verify
-    from gateway.seal import MAX_BYTES
-
-    parser = _parser("verify", verify_verb)
-    parser.add_argument("report", type=Path, metavar="REPORT")
-    parser.add_argument("--key", default="", metavar="FINGERPRINT", help="la clé attendue / the expected key")
-    options = parser.parse_args(argv)
-    try:
-        with options.report.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        sys.stderr.write(f"{options.report}: {error.strerror}\n")
-        return USAGE
-    try:
-        found = verify(content)
-        if options.key and options.key.replace(" ", "").lower() != found.key.replace(" ", ""):
-            raise SealError(say(f"scellé par une autre clé : {found.key}", f"sealed by another key: {found.key}"))
-    except SealError as error:
-        print(json.dumps({"valid": False, "why": str(error)}, ensure_ascii=False) if options.json
-              else say(f"REFUSÉ : {plain(str(error))}", f"REFUSED: {plain(str(error))}"))  # fmt: skip
-        return FIELD_PROBLEM
-    if options.json:
-        print(json.dumps({"valid": not found.note, **asdict(found)}, ensure_ascii=False))
-    else:
-        print(
-            plain(
-                say(
-                    f"{found.number} : intact, scellé par la passerelle {found.gateway} le {found.made_at}, {found.by}",
-                    f"{found.number}: whole, sealed by gateway {found.gateway} at {found.made_at}, {found.by}",
-                )
-            )
-        )
-        print(say(f"  clé {found.key}", f"  key {found.key}"))
-        if found.note:
-            print(f"! {found.note}")
-    return FIELD_PROBLEM if found.note else FINE
-
-
 # -- what the verbs share ----------------------------------------------------------------------------------------------
 
 
-def _parser(name: str, verb: Callable[[list[str]], int]) -> argparse.ArgumentParser:
+def parser_of(name: str, verb: Callable[[list[str]], int]) -> argparse.ArgumentParser:
+    """The parser of a verb, with --json."""
     parser = argparse.ArgumentParser(prog=f"guet {name}", description=verb.__doc__)
     parser.add_argument("--json", action="store_true", help="pour les machines / for machines")
     return parser
@@ -291,7 +252,8 @@ def _add_site(parser: argparse.ArgumentParser) -> None:
                         help=f"sans : GUET_SITE, {', '.join(SITE_FILES)} / default")  # fmt: skip
 
 
-def _add_by(parser: argparse.ArgumentParser) -> None:
+def add_by(parser: argparse.ArgumentParser) -> None:
+    """--by: who does it."""
     parser.add_argument("--by", default=_user(), metavar="NAME", help="qui / who")
 
 

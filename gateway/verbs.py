@@ -20,6 +20,7 @@ from pathlib import Path
 
 from gateway.alert import iso
 from gateway.app import Gateway, budgets, home, read_site
+from gateway.claim import announce
 from gateway.clock import Clock, SystemClock, parse_clock
 from gateway.errors import SiteError, collecting
 from gateway.language import say
@@ -165,6 +166,7 @@ async def _run(
 ) -> int:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(site.data, clock))
+        await announce(store)
         gateway = Gateway(site, watches, store, clock)
         # What was built now lives as long as the process: the collector need not go through it again and again.
         gc.collect()

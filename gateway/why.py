@@ -258,14 +258,14 @@ class _Walk:
 
     async def platform(self) -> _Told:
         gateway = self._gateway
-        if not gateway.clock.trusted:
-            raise _Broken(cause("GUET-803"))
         if gateway.uplink is None:
             return "note", say("aucune plateforme configurée : tout reste ici",
                                "no platform is configured: everything stays here")  # fmt: skip
         waiting = Outbox(gateway.store).pending_rows()
         if gateway.running_since_s is None:
             return "note", say(f"{waiting} enregistrements attendent", f"{waiting} records wait")
+        if not gateway.clock.trusted:
+            raise _Broken(cause("GUET-803"))  # what a guess has dated is held back
         if not gateway.uplink.connected:
             said = gateway.uplink.trouble or say("pas encore reliée", "not connected yet")
             raise _Broken(cause("GUET-801", said=said, waiting=waiting))

@@ -1,0 +1,192 @@
+"""What the office prepares for a gateway: a signed job file, and the label that goes on the cabinet.
+
+The job file holds the site (assets, expected devices, thresholds, platform address) and proofs of two secrets that stand on
+the label only: the claim code, which ties this file to this cabinet, and the page's password. Whoever makes up a job file
+does not know the code, and whoever reads a job file cannot work it out (scrypt). The label's two QR codes: join the
+gateway's own Wi-Fi, open its page; both work without the Internet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
+
+from pydantic import Field, ValidationError
+
+from gateway.alert import iso
+from gateway.errors import SealError
+from gateway.language import say
+from gateway.profile import Closed, sentences
+from gateway.seal import opened, sealed
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+KIND = "guet-job"
+MAX_JOB_BYTES = 2 * 1024 * 1024
+ALPHABET = "234679ACDEFHJKMNPRTUVWXY"
+"""No letter that looks like a digit or like another: it is read off a label in the rain."""
+PAGE_ADDRESS = "http://10.42.0.1"
+"""Of the gateway in its own Wi-Fi (NetworkManager's shared address)."""
+_COST = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024}
+
+
+class Proof(Closed):
+    """What proves a secret without giving it away: scrypt with a salt, both hexadecimal."""
+
+    salt: str = Field(pattern=r"^[0-9a-f]{32}$")
+    scrypt: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    def proves(self, secret: str) -> bool:
+        """Whether this is the secret; letters may be small, dashes and spaces left out."""
+        return hmac.compare_digest(_scrypt(plain_code(secret), bytes.fromhex(self.salt)), bytes.fromhex(self.scrypt))
+
+
+class Job(Closed):
+    """The body of a job file. site: the text of site.toml. token: for a certificate, once."""
+
+    kind: str
+    format: int = Field(ge=1, le=1)
+    gateway: str = Field(max_length=64)
+    made_at: str = Field(max_length=40)
+    by: str = Field(max_length=200)
+    site: str = Field(max_length=MAX_JOB_BYTES)
+    code: Proof
+    password: Proof
+    token: str = Field(default="", max_length=200)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What stands on the cabinet. Secret as a whole: it is for whoever stands before it."""
+
+    gateway: str
+    commune: str
+    code: str
+    password: str
+    wifi: str
+    wifi_password: str
+    address: str = PAGE_ADDRESS
+
+    @property
+    def wifi_text(self) -> str:
+        """What phones understand as "join this Wi-Fi"."""
+        return f"WIFI:T:WPA;S:{_escaped(self.wifi)};P:{_escaped(self.wifi_password)};;"
+
+    @property
+    def page_text(self) -> str:
+        """The page's address for the claim."""
+        return f"{self.address}/c/{self.code}"
+
+
+def job_file(
+    key: EllipticCurvePrivateKey, gateway: str, site: str, label: Label, *, by: str, now_s: float, token: str = ""
+) -> bytes:
+    """The signed job file of a gateway."""
+    body = {
+        "kind": KIND, "format": 1, "gateway": gateway, "made_at": iso(now_s), "by": by, "site": site,
+        "code": proof(label.code), "password": proof(label.password), "token": token,
+    }  # fmt: skip
+    return json.dumps(sealed(body, key), ensure_ascii=False, indent=1).encode() + b"\n"
+
+
+def read_job(content: bytes) -> tuple[Job, str, str]:
+    """A job, who signed it, and their public key. Raises SealError for whatever is no job of anybody."""
+    if len(content) > MAX_JOB_BYTES:
+        raise SealError(say(f"fichier de mission : attendu au plus {MAX_JOB_BYTES} octets",
+                            f"job file: expected at most {MAX_JOB_BYTES} bytes"))  # fmt: skip
+    body, who = opened(content, KIND)
+    try:
+        job = Job.model_validate(body)
+    except ValidationError as error:
+        raise SealError("\n".join(sentences(error, "job"))) from None
+    return job, who, str(json.loads(content)["seal"]["public_key"])
+
+
+def new_label(gateway: str, commune: str, wifi: str = "", wifi_password: str = "") -> Label:
+    """A label with fresh secrets."""
+    return Label(gateway, commune, _fresh(2), _fresh(3), wifi or f"guet-{gateway}", wifi_password or _fresh(3))
+
+
+def proof(secret: str) -> dict[str, str]:
+    """What proves a secret later."""
+    salt = secrets.token_bytes(16)
+    return {"salt": salt.hex(), "scrypt": _scrypt(plain_code(secret), salt).hex()}
+
+
+def plain_code(text: str) -> str:
+    """A code as it is compared: capitals, without dashes and spaces."""
+    return "".join(char for char in text.upper() if char.isalnum())[:64]
+
+
+def label_svg(label: Label) -> str:
+    """The label as SVG, 100 by 60 mm, in the language that is spoken."""
+    import segno
+
+    def code(text: str, x: float, title: str) -> str:
+        modules = segno.make(text, error="m", micro=False)
+        size = len(modules.matrix) + 8
+        inner = modules.svg_inline(scale=1, border=4, svgclass=None, lineclass=None, omitsize=True, light="white")
+        body = inner[inner.index(">") + 1 : inner.rindex("</svg>")]
+        return (
+            f'<svg x="{x}" y="21" width="33" height="33" viewBox="0 0 {size} {size}" role="img">'
+            f"<title>{escape(title)}</title>{body}</svg>"
+        )
+
+    rows = "".join(f'<text x="3" y="{y}" font-size="{size}">{escape(text)}</text>' for y, size, text in _rows(label))
+    wifi, page = say("1 rejoindre le Wi-Fi", "1 join the Wi-Fi"), say("2 ouvrir la page", "2 open the page")
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="100mm" height="60mm" viewBox="0 0 100 60" '
+        'font-family="Helvetica,Arial,sans-serif"><rect width="100" height="60" fill="#fff"/>'
+        f"{rows}{code(label.wifi_text, 9, wifi)}{code(label.page_text, 58, page)}"
+        f'<text x="25.5" y="57.5" font-size="3" text-anchor="middle">{escape(wifi)}</text>'
+        f'<text x="74.5" y="57.5" font-size="3" text-anchor="middle">{escape(page)}</text></svg>\n'
+    )
+
+
+def label_pdf(label: Label) -> bytes:
+    """The label on a page."""
+    import segno
+
+    from gateway.pdf import MARGIN, Sheet
+
+    sheet = Sheet(f"{label.gateway}", f"{label.gateway} · {label.commune}")
+    for _, size, text in _rows(label):
+        sheet.paragraph(text, 3 * size)
+    sheet.skip(12)
+    for at, text in enumerate((label.wifi_text, label.page_text)):
+        matrix = [list(row) for row in segno.make(text, error="m", micro=False).matrix]
+        sheet.squares(matrix, MARGIN + at * 220, 200)
+    sheet.skip(206)
+    sheet.row(
+        (say("1 rejoindre le Wi-Fi", "1 join the Wi-Fi"), say("2 ouvrir la page", "2 open the page")), (220, 290), 10
+    )
+    return sheet.finished()
+
+
+def _rows(label: Label) -> list[tuple[float, float, str]]:
+    """Where each line of text stands, how high it is, in millimetres, and what it says."""
+    return [
+        (6.0, 4.6, f"{label.gateway} · {label.commune}"[:40]),
+        (11.0, 4.0, f"code {label.code}"),
+        (15.0, 3.0, say(f"mot de passe de la page {label.password}", f"password of the page {label.password}")),
+        (19.0, 3.0, f"Wi-Fi {label.wifi}  {label.wifi_password}"),
+    ]
+
+
+def _fresh(groups: int) -> str:
+    return "-".join("".join(secrets.choice(ALPHABET) for _ in range(4)) for _ in range(groups))
+
+
+def _scrypt(secret: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(secret.encode(), salt=salt, dklen=32, **_COST)
+
+
+def _escaped(text: str) -> str:
+    """As the Wi-Fi text of QR codes wants it."""
+    return "".join(f"\\{char}" if char in '\\;,:"' else char for char in text)
