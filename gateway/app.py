@@ -30,6 +30,7 @@ from gateway.codec.ruuvi import Ruuvi
 from gateway.condition import Picture
 from gateway.cycle import Cycle, ledger_of
 from gateway.deed import Acting
+from gateway.edge_node import edge_node, samples_of
 from gateway.errors import ActionError, ModelError, SiteError, StoreError, collecting
 from gateway.inference import Model, load_model
 from gateway.judge import Judge
@@ -53,6 +54,7 @@ from gateway.summary import Summary
 from gateway.timekeeping import Timekeeper
 from gateway.upstream.mqtt import Pace, Uplink
 from gateway.upstream.payload import Kind
+from gateway.upstream.sparkplug_session import SparkplugLane
 from gateway.verdict import State
 from gateway.watch import Watch
 
@@ -168,6 +170,9 @@ class Gateway:
         self.judge = Judge(site, watches)
         pace = pace or Pace(retry_max_s=max(SHORTEST_RETRY_S, clock.loop_seconds(LONGEST_RETRY_S)))
         self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace, chance) if site.upstream else None
+        self.sparkplug: SparkplugLane | None = None
+        if site.upstream is not None and site.upstream.sparkplug:
+            self.sparkplug = edge_node(site, site.upstream, store, clock, self.live, self.buses, pace, chance)
         writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
         self._judging = asyncio.Lock()
         self.timekeeper = Timekeeper(store, self.judge, clock, lambda: self.online, self._remember, self._judging)
@@ -212,6 +217,8 @@ class Gateway:
         if self._heeded(snapshot):
             self.gate.changed.set()
             self.acting.news.set()
+        if self.sparkplug is not None:
+            self.sparkplug.take(snapshot.device, samples_of(snapshot))
         for summary in self.judge.take(snapshot):
             self.store.add_summary(summary)
         if self.site.upstream is not None and self.site.upstream.readings:
@@ -310,6 +317,8 @@ class Gateway:
                     field.append(tasks.create_task(self.commands.run(), name="commands"))
                 field.append(tasks.create_task(self.acting.run(self._waits_for, self._strays), name="acting"))
                 uplink = tasks.create_task(self.uplink.run(), name="uplink") if self.uplink is not None else None
+                if self.sparkplug is not None:
+                    field.append(tasks.create_task(self.sparkplug.run(), name="sparkplug"))
                 await self.stop.wait()
                 for task in (*field, *self._beside):
                     task.cancel()

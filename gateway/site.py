@@ -104,11 +104,15 @@ class Gateway(Closed):
 class Upstream(Closed):
     """The way to the central platform. ack "commit": a record leaves the outbox once the centre says it is committed.
     command_key: a PEM file beside the site file with the Ed25519 key that remote commands are signed with; without it none
-    is taken."""
+    is taken. sparkplug: speak Sparkplug B too, in the group `sparkplug_group` (the commune where not given), once the
+    primary host `sparkplug_host` is there if one is named; `sparkplug_datatypes`: say the data types in data messages too."""
 
     url: str
     ack: Literal["commit", "broker"] = "commit"
-    sparkplug: Literal[False] = False
+    sparkplug: bool = False
+    sparkplug_group: str = Field(default="", max_length=100)
+    sparkplug_host: str = Field(default="", max_length=100)
+    sparkplug_datatypes: bool = False
     readings: bool = False
     ca: str = ""
     certificate: str = ""
@@ -131,12 +135,12 @@ class Upstream(Closed):
             )
         return url
 
-    @field_validator("sparkplug", mode="before")
+    @field_validator("sparkplug_group", "sparkplug_host")
     @classmethod
-    def _no_sparkplug_yet(cls, wanted: object) -> object:
-        if wanted is True:
-            raise ValueError("Sparkplug is not part of this version; set it to false")
-        return wanted
+    def _an_id(cls, text: str) -> str:
+        if any(character in "+/#" or character.isspace() for character in text):
+            raise ValueError(f"{text!r}: expected a Sparkplug id, without '+', '/', '#' or spaces")
+        return text
 
 
 class Serial(Closed):
