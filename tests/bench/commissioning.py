@@ -3,8 +3,8 @@
 Packed in the office, claimed at the cabinet, scanned, mended as the scan says, checked, left with a report, verified;
 without any network but loopback. Planted: two devices at each other's address, one device of another model than the site
 says, one that is dead. Named is a fault whose cause `guet scan` gives by its id, for the right device, with the right
-remedy. Everything in the field is simulated; the verbs are processes, as a technician starts them. The devices are drawn
-by the seed.
+remedy. Everything in the field is simulated; the verbs are processes, as a technician starts them. The devices are drawn by
+the seed.
 """
 
 from __future__ import annotations
