@@ -35,11 +35,22 @@ class Line:
         self.buf = bytearray(_ROOM)
         self._view = memoryview(self.buf)
         self.overlong = 0
+        self._waiting = False
+        self._turns = 0
+
+    def alive(self) -> bool:
+        """Whether it went on since this was last asked, or has nothing to do."""
+        went_on = self._turns > 0
+        self._turns = 0
+        return went_on or self._waiting and not self._uart.any()
 
     async def receive(self) -> int:
         """Wait for a frame; returns its length in `buf`, 0 for one that was too long and was thrown away."""
+        self._waiting = True
         n = await self._reader.readinto(self._view) or 0
+        self._waiting = False
         while True:
+            self._turns = 1
             await asyncio.sleep_ms(self._gap_ms)
             if not self._uart.any():
                 return n
@@ -67,5 +78,6 @@ class Line:
 
     async def _discard(self) -> None:
         while self._uart.any():
+            self._turns = 1
             self._uart.readinto(self._view)
             await asyncio.sleep_ms(self._gap_ms)

@@ -1,12 +1,12 @@
-"""Readings kept through power cuts, in segment files, until somebody has fetched them.
+"""Readings kept through power cuts, in segment files, the oldest of which make room for the newest.
 
 Rules:
 - A record is 12 bytes with its own CRC; its sequence number is its place: first of its segment, plus its index.
-- Records wait in a page in RAM and are appended together; a power cut costs at most the page.
-- Nothing is ever written behind a torn record: after a torn append, or a restart, a new segment is begun.
-- Space is bounded: beyond `max_segments` the oldest segment goes, and `dropped` counts its records.
-- A segment file is deleted when all its records have been released. A restart may therefore offer records again that
-  were fetched already: at least once, never lost in silence.
+- Records wait in a page in RAM and are appended together; a power cut costs at most the page. They get their numbers when
+  they are written: no number is ever given to two records.
+- Nothing is ever written behind a torn record: after one, a new segment is begun.
+- Space is bounded: beyond `max_segments` the oldest segment goes. Who fetches knows by the numbers what he missed; what
+  storage did not take has no number, and `dropped` counts it.
 
 Record, little-endian: kind u8, flags u8, value u16, time u32, boot u16, CRC-16 u16. `time` is seconds since 2020, or,
 with TIME_UNKNOWN, seconds since the start of `boot`; a CLOCK_SET record of the same boot tells when that start was.
@@ -26,7 +26,7 @@ _SUFFIX = ".seg"
 
 
 class Journal:
-    def __init__(self, folder: str, boot: int, page: int = 8, per_segment: int = 128, max_segments: int = 16):
+    def __init__(self, folder: str, boot: int, page: int = 8, per_segment: int = 128, max_segments: int = 32):
         self._folder = folder
         self._boot = boot & 0xFFFF
         self._page = bytearray(RECORD * page)
@@ -38,10 +38,10 @@ class Journal:
         self.dropped = self.faults = 0
         _make(folder)
         self._segments = []  # (first sequence number, records), oldest first
+        self._sealed = True
         for name in sorted(os.listdir(folder)):
             if name.endswith(_SUFFIX):
                 self._take(int(name[: -len(_SUFFIX)], 16))
-        self._sealed = True
 
     @property
     def first(self) -> int:
@@ -50,8 +50,15 @@ class Journal:
 
     @property
     def next(self) -> int:
-        """Sequence number that the next record will get."""
-        return self._stored() + self._held
+        """Sequence number behind the last record written."""
+        if not self._segments:
+            return 0
+        return self._segments[-1][0] + self._segments[-1][1]
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are records that a power cut would take."""
+        return self._held > 0
 
     def append(self, kind: int, flags: int, value: int, time: int) -> None:
         """Keep one record; costs no heap except when a page is written."""
@@ -84,7 +91,7 @@ class Journal:
             return True
         if self._sealed or self._segments[-1][1] >= self._per_segment:
             self._make_room()
-            segment = (self._stored(), 0)
+            segment = (self.next, 0)
             mode = "wb"
         else:
             segment = self._segments[-1]
@@ -104,15 +111,8 @@ class Journal:
         return True
 
     def read(self, sequence: int, buf) -> int:
-        """Copy records from `sequence` on into buf; returns how many. They are of one segment, so fewer than fit may
-        come while there are more: go on behind them."""
-        stored = self._stored()
-        if sequence >= stored:
-            n = min(self.next - sequence, len(buf) // RECORD)
-            at = (sequence - stored) * RECORD
-            for i in range(n * RECORD):
-                buf[i] = self._page[at + i]
-            return max(n, 0)
+        """Copy written records from `sequence` on into buf; returns how many. They are of one segment, so fewer than fit
+        may come while there are more: go on behind them."""
         for first, count in reversed(self._segments):
             if first <= sequence < first + count:
                 n = min(first + count - sequence, len(buf) // RECORD)
@@ -121,42 +121,28 @@ class Journal:
                     return (file.readinto(memoryview(buf)[: n * RECORD]) or 0) // RECORD
         return 0
 
-    def release(self, sequence: int) -> None:
-        """All records before `sequence` have been fetched and are safe elsewhere."""
-        while self._segments and self._segments[0][0] + self._segments[0][1] <= sequence:
-            if len(self._segments) == 1:
-                self.flush()  # the last segment holds the place of the sequence numbers
-                if len(self._segments) == 1:
-                    return
-            self._delete_oldest()
-
-    def _stored(self) -> int:
-        """Sequence number behind the last stored record."""
-        if not self._segments:
-            return 0
-        return self._segments[-1][0] + self._segments[-1][1]
-
     def _make_room(self) -> None:
         while len(self._segments) >= self._max_segments:
-            self.dropped += self._segments[0][1]
-            self._delete_oldest()
-
-    def _delete_oldest(self) -> None:
-        first, _ = self._segments.pop(0)
-        try:
-            os.remove(self._path(first))
-        except OSError:
-            self.faults += 1
+            first, _ = self._segments.pop(0)
+            try:
+                os.remove(self._path(first))
+            except OSError:
+                self.faults += 1
 
     def _take(self, first: int) -> None:
-        """Add a segment found on disk, as far as its records are whole; remove one without any."""
+        """Add a segment found on disk, as far as its records are whole; remove one without any. The last one is gone on
+        with, unless it ends torn."""
         count = 0
         record = self._record
         with open(self._path(first), "rb") as file:
-            while file.readinto(record) == RECORD and crc16(record, RECORD) == 0:
+            while True:
+                n = file.readinto(record)
+                if n != RECORD or crc16(record, RECORD) != 0:
+                    break
                 count += 1
         if count:
             self._segments.append((first, count))
+            self._sealed = n != 0
         else:
             os.remove(self._path(first))
 

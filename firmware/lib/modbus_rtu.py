@@ -1,7 +1,7 @@
 """Modbus RTU server without input or output: a frame in, the length of the answer out.
 
-Modbus Application Protocol 1.1b3 and Modbus over Serial Line 1.02. Served: 1 to 6, 15, 16, write file record (0x15),
-report server id (0x11), read device identification (0x2B/0x0E).
+Modbus Application Protocol 1.1b3 and Modbus over Serial Line 1.02. Served: 1 to 6, 15, 16, read and write file record
+(0x14, 0x15), report server id (0x11), read device identification (0x2B/0x0E).
 
 The rules of this module:
 - A frame costs no heap: bytes are indexed, never sliced; a refusal is a negative number, never an exception.
@@ -11,8 +11,9 @@ The rules of this module:
 A bank offers, for `area` one of COILS, DISCRETES, HOLDINGS, INPUTS:
     read(area, start, count, out, at)   fills `out` from `at` (registers high byte first, bits packed low bit first)
     write(area, start, count, buf, at)  all or nothing, from the same encoding
-each giving 0, or minus an exception code. Files, where a node takes any, offer the same way
-    write(file, record, count, buf, at)     `count` registers at register offset `record`; each group by itself
+each giving 0, or minus an exception code. Files, where a node has any, offer the same way
+    read(file, record, count, out, at)      `count` registers from register offset `record` on; each group by itself
+    write(file, record, count, buf, at)
 """
 
 from micropython import const
@@ -35,6 +36,7 @@ _WRITE_REGISTER = const(6)
 _WRITE_COILS = const(15)
 _WRITE_REGISTERS = const(16)
 _REPORT_SERVER_ID = const(0x11)
+_READ_FILE_RECORD = const(0x14)
 _WRITE_FILE_RECORD = const(0x15)
 _ENCAPSULATED = const(0x2B)
 _READ_DEVICE_ID = const(0x0E)
@@ -98,7 +100,7 @@ def _proper_length(buf, at: int, n: int) -> int:
         return 8
     if function == _WRITE_COILS or function == _WRITE_REGISTERS:
         return 9 + buf[at + 6] if at + 6 < n else 0
-    if function == _WRITE_FILE_RECORD:
+    if function == _READ_FILE_RECORD or function == _WRITE_FILE_RECORD:
         return 5 + buf[at + 2]
     return 4 if function == _REPORT_SERVER_ID else 7 if function == _ENCAPSULATED else 0
 
@@ -155,8 +157,8 @@ class Server:
             return self._write_many(buf, n, function)
         if function == _REPORT_SERVER_ID:
             return self._report_server_id(n)
-        if function == _WRITE_FILE_RECORD:
-            return self._write_file(buf, n)
+        if function == _READ_FILE_RECORD or function == _WRITE_FILE_RECORD:
+            return self._file(buf, n, function == _WRITE_FILE_RECORD)
         if function == _ENCAPSULATED:
             return self._identify(buf, n)
         return -ILLEGAL_FUNCTION
@@ -198,31 +200,45 @@ class Server:
         error = self.bank.write(COILS if coils else HOLDINGS, start, count, buf, 7)
         return error if error < 0 else self._echo(buf, 6)
 
-    def _write_file(self, buf, n: int) -> int:
+    def _file(self, buf, n: int, write: bool) -> int:
         files = self.files
         if files is None:
             return -ILLEGAL_FUNCTION
-        if n < 10 or not 9 <= buf[2] <= 251 or n != 3 + buf[2]:
+        if n < 10 or buf[2] > (251 if write else 245) or n != 3 + buf[2]:
             return -ILLEGAL_VALUE
         at = 3
+        length = 3  # of the answer
         while at < n:  # the shape of every group first, so that a malformed request writes nothing
-            if n - at < 9 or buf[at] != 6:
+            if n - at < 7:
                 return -ILLEGAL_VALUE
             count = buf[at + 5] << 8 | buf[at + 6]
-            if count == 0 or (buf[at + 3] << 8 | buf[at + 4]) + count > 10000:
+            if buf[at] != 6 or count == 0 or (buf[at + 3] << 8 | buf[at + 4]) + count > 10000:
                 return -ILLEGAL_ADDRESS
-            at += 7 + 2 * count
-        if at != n:
+            at += 7 + 2 * count if write else 7
+            length += 2 + 2 * count
+        if at != n or not write and length > 248:
             return -ILLEGAL_VALUE
-        at = 3
+        out = self.out
+        at = length = 3
         while at < n:
-            count = buf[at + 5] << 8 | buf[at + 6]
             file = buf[at + 1] << 8 | buf[at + 2]
-            error = files.write(file, buf[at + 3] << 8 | buf[at + 4], count, buf, at + 7)
+            record = buf[at + 3] << 8 | buf[at + 4]
+            count = buf[at + 5] << 8 | buf[at + 6]
+            at += 7
+            if write:
+                error = files.write(file, record, count, buf, at)
+                at += 2 * count
+            else:
+                out[length] = 2 * count + 1
+                out[length + 1] = 6
+                error = files.read(file, record, count, out, length + 2)
+                length += 2 + 2 * count
             if error < 0:
                 return error
-            at += 7 + 2 * count
-        return self._echo(buf, n)
+        if write:
+            return self._echo(buf, n)
+        out[2] = length - 3
+        return length
 
     def _report_server_id(self, n: int) -> int:
         if n != 2:

@@ -1,12 +1,11 @@
 """What every node is: a unit on the line with a clock, a journal, kept settings, updates, and a watchdog.
 
 A node gives its rows of the register map and its periodic steps; `run` never returns. The first 32 addresses of each
-area, and the window on the journal from 256 on, are the same in all nodes.
+area are the same in all nodes.
 """
 
 import asyncio
 import gc
-import struct
 import sys
 
 import board
@@ -15,7 +14,8 @@ import machine
 import slots
 import update
 from clock import Clock
-from journal import CLOCK_SET, RECORD, TIME_UNKNOWN, Journal
+from journal import CLOCK_SET, TIME_UNKNOWN, Journal
+from journal_file import JournalFile
 from line import Line
 from micropython import const
 from modbus_rtu import Server, crc16, last_frame
@@ -28,16 +28,14 @@ from station_map import (
     HARDWARE,
     JOURNAL_DROPPED,
     JOURNAL_FAULT,
-    JOURNAL_FROM,
-    JOURNAL_RELEASE,
-    JOURNAL_WAITING,
+    JOURNAL_FIRST,
+    JOURNAL_NEXT,
     NODE,
     NODES,
     ON_TRIAL,
     RESET_CAUSE,
     ROWS,
     SAFE_MODE,
-    SERVED,
     SET_TIME,
     SETTINGS,
     SETTINGS_END,
@@ -52,16 +50,17 @@ from station_map import (
     UPTIME,
     UTC_OFFSET,
     VERSION,
-    WINDOW,
-    WINDOW_FIRST,
-    WINDOW_RECORDS,
 )
 from supervisor import Supervisor
 
 _WATCHDOG_MS = const(8000)  # under the RP2040's longest, 8,388 ms
+_PATIENCE_S = const(10)
+"""How late a task may be before the watchdog is no longer fed."""
 _SELF_TEST_S = const(60)
 _UNREACHED_S = const(600)
 _SAFE_MODE_S = const(3600)
+_KEEP_WITHIN_S = const(480)
+"""Longest that a record waits in RAM; a power cut costs what came since."""
 
 
 class Station:
@@ -85,17 +84,19 @@ class Station:
             folder, slot, config["node"], config["hardware"], bytes.fromhex(config["release_key"])
         )
         self._command = 0
-        self._journal_asked = False
         self._time_asked = False
         self._settings_asked = False
         self._steps = []
         self._settled = False
         self._self_test_s = config.get("self_test_s", _SELF_TEST_S)
         self.journal = Journal(folder + "/records", record.boots)  # no name of a module: a folder would hide it
-        self._fetched = bytearray(RECORD * WINDOW_RECORDS)
+        self._waiting_since = 0
+        self._kept = JournalFile(self.journal, record.boots)
+        self.read = self._kept.read
+        self.write = self._update.write
         identity = (b"Guet", config["node"].encode(), b"%d" % version)
         identity += (b"", b"Guet node", b"hardware %d" % config["hardware"], config.get("name", "").encode()[:32])
-        self._server = Server(config["unit_id"], self.registers, identity, self._update)
+        self._server = Server(config["unit_id"], self.registers, identity, self)
         self._line = Line(config.get("uart", 1), self.pins, config.get("baud", 19200), config.get("parity", "E"))
         inputs = self.registers.inputs
         inputs[NODE] = NODES.index(config["node"])
@@ -106,7 +107,7 @@ class Station:
         inputs[SLOT] = slot
         self.flag(SAFE_MODE, slot == slots.SAFE_MODE)
         self.flag(ON_TRIAL, self._on_trial)
-        self._hide_window()
+        self._tell_journal()
         self._load_settings()
 
     def flag(self, bit: int, on) -> None:
@@ -132,6 +133,8 @@ class Station:
     def remember(self, kind: int, value: int) -> None:
         """Keep a value in the journal with the best time there is. kind: 1 to 255, the node's own."""
         utc = self.clock.utc()
+        if not self.journal.waiting:
+            self._waiting_since = self.clock.uptime()
         if utc < 0:
             self.journal.append(kind, TIME_UNKNOWN, value, self.clock.uptime())
         else:
@@ -157,7 +160,7 @@ class Station:
         return data[:-2] if len(data) > 2 and crc16(data, len(data)) == 0 else b""
 
     def every(self, name: str, period_ms: int, step) -> None:
-        """Call step(uptime in s) each period; it must not block. Late by more than 10 s, the watchdog acts."""
+        """Call step(uptime in s) each period; it must not block. Late by more than _PATIENCE_S, the watchdog acts."""
         self._steps.append((name, period_ms, step))
 
     def run(self) -> None:
@@ -166,14 +169,20 @@ class Station:
 
     async def _main(self) -> None:
         self.every("housekeeping", 1000, self._housekeep)
-        tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._take_updates())]
+        now = self.clock.uptime()
+        served = self.supervisor.register("line", _PATIENCE_S, now)
+        errands = self.supervisor.register("errands", _PATIENCE_S, now)
+        tasks = [asyncio.create_task(self._serve()), asyncio.create_task(self._run_errands(errands))]
         for name, period_ms, step in self._steps:
-            number = self.supervisor.register(name, 10 + period_ms // 1000, self.clock.uptime())
+            number = self.supervisor.register(name, _PATIENCE_S + period_ms // 1000, now)
             tasks.append(asyncio.create_task(self._repeat(number, period_ms, step)))
         print("ready", sys.platform, "slot", slots.NAMES[self.slot] or "safe mode", "free", gc.mem_free())
         while True:
             await asyncio.sleep_ms(500)
-            late = self.supervisor.late(self.clock.uptime())
+            now = self.clock.uptime()
+            if self._line.alive():  # it waits for frames that may never come, so it cannot check in by itself
+                self.supervisor.check_in(served, now)
+            late = self.supervisor.late(now)
             if late or any(task.done() for task in tasks):
                 print("not well:", late or "a task ended")
                 continue  # not fed: the watchdog restarts the node, and boot puts the outputs into their safe state
@@ -196,20 +205,24 @@ class Station:
             if m:
                 await line.send(server.out, m)
 
-    async def _take_updates(self) -> None:
+    async def _run_errands(self, number: int) -> None:
+        """What a frame has asked for and could not wait for: updates, and records out of flash."""
         inputs = self.registers.inputs
         while True:
+            self.supervisor.check_in(number, self.clock.uptime())
             command = self._command
             self._command = 0
             if command == update.COMMAND_RESTART:
                 await asyncio.sleep_ms(200)  # the answer leaves first
                 self.restart()
             for _ in self._update.work(command, self.registers.holdings[UPDATE_LENGTH]):
+                self.supervisor.check_in(number, self.clock.uptime())
                 inputs[UPDATE_STATE] = self._update.state
                 await asyncio.sleep_ms(0)
             inputs[UPDATE_STATE] = self._update.state
             inputs[UPDATE_WANTED] = self._update.wanted
             inputs[UPDATE_RECEIVED] = self._update.received
+            self._kept.fetch(self.clock.start_utc)
             await asyncio.sleep_ms(20)
 
     def restart(self) -> None:
@@ -222,9 +235,6 @@ class Station:
             self._time_asked = True
         if start <= UPDATE_COMMAND < start + count:
             self._command = self.registers.holdings[UPDATE_COMMAND]
-        if start <= JOURNAL_FROM < start + count or start <= JOURNAL_RELEASE < start + count:
-            self._journal_asked = True
-            self._hide_window()
         for address in range(start, min(start + count, len(self._written))):
             self._written[address] = 1
         if start < SETTINGS_END and start + count > SETTINGS:
@@ -237,8 +247,9 @@ class Station:
         _put32(inputs, UPTIME, now)
         inputs[FREE_HEAP] = min(gc.mem_free(), 0xFFFF)
         inputs[CRC_ERRORS] = self._server.crc_errors
-        inputs[JOURNAL_DROPPED] = self.journal.dropped & 0xFFFF
-        inputs[JOURNAL_WAITING] = min(self.journal.next - self.journal.first, 0xFFFF)
+        if self.journal.waiting and now - self._waiting_since >= _KEEP_WITHIN_S:
+            self.journal.flush()
+        self._tell_journal()
         self.flag(JOURNAL_FAULT, self.journal.faults)
         utc = self.clock.utc()
         self.flag(CLOCK_UNKNOWN, utc < 0)
@@ -251,6 +262,12 @@ class Station:
         elif now >= self._self_test_s and not self._settled:
             self._self_test(now)
 
+    def _tell_journal(self) -> None:
+        inputs = self.registers.inputs
+        inputs[JOURNAL_DROPPED] = self.journal.dropped & 0xFFFF
+        _put32(inputs, JOURNAL_FIRST, self.journal.first)
+        _put32(inputs, JOURNAL_NEXT, self.journal.next)
+
     def _take_writes(self) -> None:
         """What clients wrote since the last second."""
         holdings = self.registers.holdings
@@ -260,43 +277,13 @@ class Station:
             if utc >= 0:
                 unknown = self.clock.start_utc < 0
                 self.clock.set(utc)
+                self._kept.forget()
                 if unknown:  # earlier records of this start count from it: now they can be dated
                     self.journal.append(CLOCK_SET, 0, 0, self.clock.start_utc)
+                    self.journal.flush()
         if self._settings_asked:
             self._settings_asked = False
             self.keep("settings", memoryview(holdings)[SETTINGS : min(len(holdings), SETTINGS_END)])
-        if self._journal_asked:
-            self._journal_asked = False
-            self.journal.release(holdings[JOURNAL_RELEASE] << 16 | holdings[JOURNAL_RELEASE + 1])
-            self._show(holdings[JOURNAL_FROM] << 16 | holdings[JOURNAL_FROM + 1])
-            self.registers.inputs[SERVED] = holdings[JOURNAL_FROM]
-            self.registers.inputs[SERVED + 1] = holdings[JOURNAL_FROM + 1]
-
-    def _hide_window(self) -> None:
-        """Until it is filled again, the window says that it answers nobody."""
-        inputs = self.registers.inputs
-        inputs[SERVED] = inputs[SERVED + 1] = 0xFFFF
-
-    def _show(self, sequence: int) -> None:
-        """Journal records from `sequence` on, or from the oldest there is, into the window of registers."""
-        inputs = self.registers.inputs
-        sequence = max(sequence, self.journal.first)
-        buf = self._fetched
-        n = self.journal.read(sequence, buf)
-        for i in range(n):
-            kind, flags, value, time, boot, _ = struct.unpack_from("<BBHIHH", buf, RECORD * i)
-            at = WINDOW_FIRST + 4 * i
-            if flags & TIME_UNKNOWN and self.clock.start_utc >= 0 and boot == inputs[BOOTS + 1]:
-                flags &= ~TIME_UNKNOWN
-                time += self.clock.start_utc
-            if flags & TIME_UNKNOWN:
-                _put32(inputs, at, time)
-            else:
-                civil.to_unix(time, inputs, at)
-            inputs[at + 2] = flags << 8 | kind
-            inputs[at + 3] = value
-        inputs[WINDOW + 2] = n
-        _put32(inputs, WINDOW, sequence)
 
     def _self_test(self, now: int) -> None:
         """A program on trial must also have been spoken to: one that cannot be reached could never be replaced."""

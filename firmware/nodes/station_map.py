@@ -1,4 +1,4 @@
-"""The part of the register map that all nodes share: the first 32 addresses of each area, and the journal's window.
+"""The part of the register map that all nodes share: the first 32 addresses of each area.
 
 Rows as in `registers`. A node adds rows from 32 on.
 """
@@ -24,25 +24,19 @@ BOOTS = const(6)
 UPTIME = const(8)
 TIME = const(10)
 CRC_ERRORS = const(12)
-JOURNAL_WAITING = const(13)
-JOURNAL_DROPPED = const(14)
+JOURNAL_FIRST = const(13)
 FREE_HEAP = const(15)
 UPDATE_STATE = const(16)
 UPDATE_WANTED = const(17)
 UPDATE_RECEIVED = const(18)
 SLOT = const(19)
-WINDOW = const(256)
-WINDOW_RECORDS = const(14)
-WINDOW_FIRST = const(259)
-SERVED = const(315)
-"""The last `journal_from` that the window answers; behind the window, so that whoever reads upwards sees it last."""
+JOURNAL_NEXT = const(20)
+JOURNAL_DROPPED = const(22)
 
 SET_TIME = const(0)
 UTC_OFFSET = const(2)
 UPDATE_COMMAND = const(8)
 UPDATE_LENGTH = const(9)
-JOURNAL_FROM = const(10)
-JOURNAL_RELEASE = const(12)
 SETTINGS = const(40)
 """Holdings from here to 63 are kept through a power cut."""
 SETTINGS_END = const(64)
@@ -57,21 +51,16 @@ input 6 boots u32 - 0
 input 8 uptime u32 s 0
 input 10 time u32 s 0
 input 12 crc_errors u16 - 0
-input 13 journal_waiting u16 - 0
-input 14 journal_dropped u16 - 0
+input 13 journal_first u32 - 0
 input 15 free_heap u16 B 0
 input 16 update_state u16 - 0
 input 17 update_wanted u16 - 0
 input 18 update_received u16 - 0
 input 19 slot u16 - 0
+input 20 journal_next u32 - 0
+input 22 journal_dropped u16 - 0
 holding 0 set_time u32 s 0
 holding 2 utc_offset i16 min 0 -720 840 60
 holding 8 update_command u16 - 0 0 4 0
 holding 9 update_length u16 B 0 0 4096 0
-holding 10 journal_from u32 - 0
-holding 12 journal_release u32 - 0
-input 256 window_sequence u32 - 0
-input 258 window_count u16 - 0
-input 315 window_served u32 - 0
-input 259 window words:56 - 0
 """

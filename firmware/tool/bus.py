@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,21 +11,21 @@ from pymodbus import FramerType
 from pymodbus.client import ModbusSerialClient
 from pymodbus.exceptions import ModbusException
 from pymodbus.pdu import ModbusPDU
-from pymodbus.pdu.file_message import FileRecord
+from pymodbus.pdu.file_message import FileRecord, ReadFileRecordResponse
 
 from firmware.tool.build import Release
 
 # The node's registers and states; nodes/station_map.py and lib/update.py are their source, a test holds them together.
 STATUS_ROWS = (
     ("node", 0, 1), ("hardware", 1, 1), ("version", 2, 2), ("status", 4, 1), ("reset_cause", 5, 1), ("boots", 6, 2),
-    ("uptime_s", 8, 2), ("unix_time_s", 10, 2), ("crc_errors", 12, 1), ("journal_waiting", 13, 1),
-    ("journal_dropped", 14, 1), ("free_heap_bytes", 15, 1), ("update_state", 16, 1), ("update_wanted", 17, 1),
-    ("update_received", 18, 1), ("slot", 19, 1),
+    ("uptime_s", 8, 2), ("unix_time_s", 10, 2), ("crc_errors", 12, 1), ("journal_first", 13, 2),
+    ("free_heap_bytes", 15, 1), ("update_state", 16, 1), ("update_wanted", 17, 1),
+    ("update_received", 18, 1), ("slot", 19, 1), ("journal_next", 20, 2), ("journal_dropped", 22, 1),
 )  # fmt: skip
 STATUS_BITS = ("clock unknown", "safe mode", "on trial", "sensor fault", "leased", "journal fault")
 NODES = ("?", "pressure", "lamp", "lift", "bin")
 SLOTS = ("safe mode", "a", "b")
-SET_TIME, COMMAND, JOURNAL_FROM, WINDOW = 0, 8, 10, 256
+SET_TIME, COMMAND = 0, 8
 BEGIN, COMMIT, RESTART, CANCEL = 1, 2, 3, 4
 IDLE, CHECKING, RECEIVING, COMPLETE, INSTALLED = range(5)
 REFUSALS = {
@@ -37,9 +38,10 @@ REFUSALS = {
     22: "the node's storage failed or is full",
     23: "a file was damaged in the node; try again",
 }
-CLOCK_UNKNOWN_FLAG = 0x100
+TIME_UNKNOWN = 1
 _CHUNK_REGISTERS = 100
 _BUSY = 6
+_JOURNAL_FILE, _RECORDS_A_FILE, _RECORDS_AT_ONCE, _RECORD_REGISTERS = 0x8000, 1024, 20, 6
 
 
 class NodeError(Exception):
@@ -66,7 +68,7 @@ class Node:
 
     def status(self) -> dict[str, int | str | list[str]]:
         """The registers every node has, by name."""
-        cells = self._inputs(0, 20)
+        cells = self._inputs(0, 23)
         found: dict[str, int | str | list[str]] = {}
         for name, at, size in STATUS_ROWS:
             found[name] = cells[at] if size == 1 else cells[at] << 16 | cells[at + 1]
@@ -79,18 +81,23 @@ class Node:
         self._holdings(SET_TIME, [unix_s >> 16 & 0xFFFF, unix_s & 0xFFFF])
 
     def journal(self) -> Iterator[Record]:
-        """All records the node keeps, oldest first. Reading deletes nothing."""
-        wanted = 0
-        while True:
-            self._holdings(JOURNAL_FROM, [wanted >> 16, wanted & 0xFFFF])
-            sequence, cells = self._window(wanted)
-            for i in range(cells[0]):
-                high, low, kind, value = cells[1 + 4 * i : 5 + 4 * i]
-                dated = not kind & CLOCK_UNKNOWN_FLAG
-                yield Record(sequence + i, kind & 0xFF, value, high << 16 | low, dated)
-            wanted = sequence + cells[0]
-            if cells[0] == 0:
-                return
+        """All records the node has written, oldest first. Reading deletes nothing."""
+        cells = self._inputs(13, 9)
+        at, end = cells[0] << 16 | cells[1], cells[7] << 16 | cells[8]
+        while at < end:
+            place = at % _RECORDS_A_FILE
+            count = min(end - at, _RECORDS_AT_ONCE, _RECORDS_A_FILE - place)
+            asked = FileRecord(
+                file_number=_JOURNAL_FILE + at // _RECORDS_A_FILE,
+                record_number=_RECORD_REGISTERS * place,
+                record_length=2 * _RECORD_REGISTERS * count,  # pymodbus counts bytes
+            )
+            answer = self._patiently(self._client.read_file_record, asked)
+            if not isinstance(answer, ReadFileRecordResponse):
+                raise NodeError(f"unit {self._unit_id}: refuses record {at}: exception {answer.exception_code}")
+            for time_s, flags, kind, value, _, _ in struct.iter_unpack(">IBBHHH", answer.records[0].record_data):
+                yield Record(at, kind, value, time_s, not flags & TIME_UNKNOWN)
+                at += 1
 
     def update(self, release: Release, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Bring a release into the node's other slot and let it try it. A repeated call goes on where it was cut."""
@@ -110,17 +117,6 @@ class Node:
         self._holdings(COMMAND, [COMMIT, 0])
         self._await_state(INSTALLED, seconds=30)
         self._holdings(COMMAND, [RESTART, 0])
-
-    def _window(self, wanted: int) -> tuple[int, list[int]]:
-        """The journal's window once it answers what was asked for, which its last two registers tell. One request reads
-        all of it: read in two, the node could fill it in between."""
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            time.sleep(0.3)
-            cells = self._inputs(WINDOW, 61)
-            if cells[59] << 16 | cells[60] == wanted:
-                return cells[0] << 16 | cells[1], cells[2:]
-        raise NodeError(f"unit {self._unit_id}: its journal does not show record {wanted}")
 
     def _await_state(self, *wanted: int, seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -143,17 +139,18 @@ class Node:
         step = 2 * _CHUNK_REGISTERS
         for at in range(0, len(padded), step):
             record = FileRecord(file_number=file, record_number=at // 2, record_data=padded[at : at + step])
-            answer = self._write_file(record)
-            for _ in range(50):
-                if not (answer.isError() and answer.exception_code == _BUSY):
-                    break
-                time.sleep(0.1)
-                answer = self._write_file(record)
+            answer = self._patiently(self._client.write_file_record, record)
             if answer.isError():
                 raise NodeError(f"unit {self._unit_id}: refuses file {file} at {at}: exception {answer.exception_code}")
 
-    def _write_file(self, record: FileRecord) -> ModbusPDU:
-        return self._ask(lambda: self._client.write_file_record([record], device_id=self._unit_id))
+    def _patiently(self, request: Callable[..., ModbusPDU], record: FileRecord) -> ModbusPDU:
+        """The answer of a node that may be busy for a few seconds."""
+        for _ in range(50):
+            answer = self._ask(lambda: request([record], device_id=self._unit_id))
+            if not (answer.isError() and answer.exception_code == _BUSY):
+                break
+            time.sleep(0.1)
+        return answer
 
     def _inputs(self, address: int, count: int) -> list[int]:
         answer = self._ask(lambda: self._client.read_input_registers(address, count=count, device_id=self._unit_id))

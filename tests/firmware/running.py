@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,9 +22,11 @@ def run(command: Sequence[str | Path], variable: str, folders: Sequence[Path], w
         variable: os.pathsep.join([*map(str, folders), str(where), *frozen]),
         "GUET_MODELS": str(ROOT / "firmware" / "models"),
     }
-    ran = subprocess.run(
-        [*command, CHECKS / "run.py", check], env=env, capture_output=True, text=True, timeout=100, check=False
-    )
+    with tempfile.TemporaryDirectory() as scratch:  # what a check writes goes there
+        ran = subprocess.run(
+            [*command, CHECKS / "run.py", check], cwd=scratch, env=env, capture_output=True, text=True, timeout=100,
+            check=False,
+        )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
 

@@ -79,7 +79,7 @@ def test_a_broadcast_sets_the_time_of_all_nodes(start: Start) -> None:
 
 def test_settings_and_dated_records_survive_a_restart(start: Start) -> None:
     rig = start("lamp", ADC26=30000)
-    rig.until(lambda: rig.inputs(14 - 1)[0] >= 1)  # a record from before the clock was set
+    rig.until(lambda: rig.inputs(9)[0] >= 3)  # a record from before the clock was set
     now = int(time.time())
     rig.service.set_time(now)
     rig.write(40, 900)
@@ -196,6 +196,42 @@ def test_the_watchdog_ends_a_program_that_hangs(start: Start) -> None:
     os.kill(rig.board.pid or 0, signal.SIGSTOP)
     rig.until(lambda: rig.board.bites == 1, seconds=20)
     rig.answering()
+
+
+STUCK = {
+    "line": "async def stuck(self):\n    await asyncio.sleep_ms(1 << 28)\nline.Line.receive = stuck\n",
+    "errands": "async def stuck(self, number):\n    await asyncio.sleep_ms(1 << 28)\nstation.Station._run_errands = stuck\n",
+    "steps": "async def stuck(self, *_):\n    await asyncio.sleep_ms(1 << 28)\nstation.Station._repeat = stuck\n",
+    "nothing": "",
+}
+
+
+def test_whichever_task_no_longer_goes_on_the_watchdog_bites(micropython: Path, tmp_path: Path) -> None:
+    """Programs in which one task waits for ever and all others are well, and one in which all are."""
+    head = "import sys\nsys.path.insert(0, 'a')\nimport asyncio, json, line, station\n"
+    tail = "station.Station(json.load(open('config.json')), 1, 1).run()\n"
+    rigs = {}
+    for name, stuck in STUCK.items():
+        (tmp_path / name).mkdir()
+        rigs[name] = Rig(tmp_path / name, "lift")
+        (rigs[name].flash / "main.py").write_text(head + stuck + tail)
+    try:
+        for rig in rigs.values():
+            rig.board.power_on()
+        until = time.monotonic() + 25
+        while time.monotonic() < until:
+            for rig in rigs.values():
+                rig.board.tend()
+            time.sleep(0.1)
+        assert {name: rig.board.bites for name, rig in rigs.items()} == {
+            "line": 1,
+            "errands": 1,
+            "steps": 1,
+            "nothing": 0,
+        }
+    finally:
+        for rig in rigs.values():
+            rig.close()
 
 
 def test_configuration_is_what_the_node_says(start: Start) -> None:

@@ -195,6 +195,29 @@ class Files:
         self.taken.append((file, record, bytes(buf[at : at + 2 * count])))
         return -2 if file == 9 else 0
 
+    def read(self, file, record, count, out, at):
+        for i in range(2 * count):
+            out[at + i] = CONTENT[file][2 * record + i] if file in CONTENT else 0xEE
+        return 0 if file in CONTENT else -2
+
+
+CONTENT = {4: bytes.fromhex("0000 0DFE 0020"), 3: bytes(18) + bytes.fromhex("33CD 0040"), 5: bytes(300)}
+
+
+def test_read_file_record_6_14():
+    ends = Ends(Files())
+    # the example of the standard: two groups
+    answers(ends, "11 14 0E 06 0004 0001 0002 06 0003 0009 0002", "11 14 0c 05 06 0dfe 0020 05 06 33cd 0040")
+    answers(ends, "11 14 07 06 0005 0000 0079", "11 14 f4 f3 06" + "0000" * 121)  # the longest answer there is
+    answers(ends, "11 14 07 06 0005 0000 007A", "11 94 03")
+    answers(ends, "11 14 07 06 0009 0000 0001", "11 94 02")
+    answers(ends, "11 14 07 05 0004 0000 0001", "11 94 02")
+    answers(ends, "11 14 07 06 0004 2710 0001", "11 94 02")
+    answers(ends, "11 14 07 06 0004 0000 0000", "11 94 02")
+    answers(ends, "11 14 08 06 0004 0000 0001 06", "11 94 03")
+    answers(ends, "11 14 06 06 0004 0000 00", "11 94 03")
+    answers(Ends(), "11 14 07 06 0004 0000 0001", "11 94 01")
+
 
 def test_write_file_record_6_15():
     files = Files()
@@ -206,14 +229,16 @@ def test_write_file_record_6_15():
     assert bytes(ends.server.out[:n]) == request
     assert files.taken == [(4, 7, bytes.fromhex("06AF04BE100D"))]
     answers(ends, "11 15 0D 06 0004 0007 0004 06AF 04BE 100D", "11 95 03")
-    answers(ends, "11 15 0D 05 0004 0007 0003 06AF 04BE 100D", "11 95 03")
+    answers(ends, "11 15 0D 05 0004 0007 0003 06AF 04BE 100D", "11 95 02")
     answers(ends, "11 15 09 06 0004 2710 0001 0000", "11 95 02")
 
 
 def test_the_longest_frames_cost_no_heap():
     text = "\n".join("holding %d r%d u16 - 0 0 65535 0" % (i, i) for i in range(125))
     bank = Registers(text)
-    server = Server(1, bank, IDENTITY)
+    server = Server(1, bank, IDENTITY, Files())
+    file = frame("01 14 07 06 0005 0000 0079")
+    assert no_heap(server.handle, file, len(file)) == 249
     read = frame("01 03 0000 007D")
     assert no_heap(server.handle, read, len(read)) == 255
     write = frame("01 10 0000 007B F6" + "FFFF" * 123)
