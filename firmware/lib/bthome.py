@@ -9,38 +9,18 @@ Legacy advertising has room for 31 bytes: flags 3, service data header 5, so 23 
 from ccm import Ccm
 from micropython import const
 
-PACKET_ID = const(0x00)
 BATTERY = const(0x01)  # 1 %
 TEMPERATURE = const(0x02)  # 0.01 degrees C, signed
-PRESSURE = const(0x04)  # 0.01 hPa = 1 Pa
-COUNT = const(0x09)
 VOLTAGE = const(0x0C)  # 0.001 V
-OPENING = const(0x11)
-BATTERY_LOW = const(0x15)
-MOVING = const(0x22)
 PROBLEM = const(0x26)
-TAMPER = const(0x2B)
-MOISTURE = const(0x2F)  # 1 %
-COUNT_16 = const(0x3D)
-COUNT_32 = const(0x3E)
 DISTANCE_MM = const(0x40)
 
 # size of each object's number; + 0x10 where it is signed
 _SIZES = {
-    PACKET_ID: 1,
     BATTERY: 1,
     TEMPERATURE: 0x12,
-    PRESSURE: 3,
-    COUNT: 1,
     VOLTAGE: 2,
-    OPENING: 1,
-    BATTERY_LOW: 1,
-    MOVING: 1,
     PROBLEM: 1,
-    TAMPER: 1,
-    MOISTURE: 1,
-    COUNT_16: 2,
-    COUNT_32: 4,
     DISTANCE_MM: 2,
 }
 _HEADER = b"\x02\x01\x06\x00\x16\xd2\xfc"  # flags; length to be filled in; service data of UUID 0xFCD2
@@ -105,9 +85,7 @@ class Advertisement:
 def _pack(buf, at: int, number: int, size: int) -> int:
     """`number` little-endian at `at`; returns where the next object goes."""
     bits = 8 * (size & 15)
-    if bits == 32:  # a full 32-bit limit would be a big integer; a count below 2**30 needs none
-        number = max(0, number)
-    elif size & 0x10:
+    if size & 0x10:
         high = (1 << (bits - 1)) - 1
         number = -high - 1 if number < -high - 1 else high if number > high else number
     else:

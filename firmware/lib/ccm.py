@@ -1,4 +1,4 @@
-"""AES-CCM (RFC 3610) without associated data, in place and without heap, over a block cipher in ECB mode.
+"""AES-CCM encryption (RFC 3610) without associated data, in place and without heap, over a block cipher in ECB mode.
 
 The block cipher is MicroPython's `cryptolib.aes`, done by hardware on most boards. Messages up to 255 bytes.
 """
@@ -44,33 +44,6 @@ class Ccm:
         self._finish()
         for i in range(self.tag_length):
             buf[at + n + i] = mac[i]
-
-    def decrypt(self, nonce, buf, at: int, n: int) -> bool:
-        """Decrypt buf[at : at + n] in place; False when the tag behind it is wrong, and then the plaintext is zeroed."""
-        self._start(nonce, n)
-        counter = self._counter
-        stream = self._stream
-        mac = self._mac
-        cipher = self._aes
-        for i in range(n):
-            k = i & 15
-            if k == 0:
-                if i:
-                    cipher.encrypt(mac, mac)
-                counter[15] += 1
-                cipher.encrypt(counter, stream)
-            buf[at + i] ^= stream[k]
-            mac[k] ^= buf[at + i]
-        if n:
-            cipher.encrypt(mac, mac)
-        self._finish()
-        different = 0
-        for i in range(self.tag_length):
-            different |= mac[i] ^ buf[at + n + i]
-        if different:
-            for i in range(n):
-                buf[at + i] = 0
-        return different == 0
 
     def _start(self, nonce, n: int) -> None:
         """Block B0 encrypted into the running MAC, counter block A0 ready."""

@@ -9,7 +9,7 @@ import sys
 
 import board
 import slots
-from release import MAX_BYTES, Release, slot_is_good
+from release import Release, slot_is_good
 
 
 def choose(folder: str = ".") -> tuple:
@@ -29,7 +29,7 @@ def choose(folder: str = ".") -> tuple:
     if slot != slots.SAFE_MODE:
         path = folder + "/" + slots.NAMES[slot]
         with open(path + "/release", "rb") as file:
-            version = Release(file.read(MAX_BYTES)).version
+            version = Release(file).version
         sys.path.insert(0, path)
         name = config["node"]
     for module in ("board", "slots", "release", "modbus_rtu", "loader"):

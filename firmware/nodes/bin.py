@@ -7,15 +7,15 @@ from radio import Radio
 from rules import Threshold
 from station import Station
 
-DISTANCE = const(32)
-FILL = const(33)
-BATTERY_MV = const(34)
-EMPTY_MM = const(40)
-FULL_MM = const(41)
-FULL_SCALE_MM = const(42)
-FULL_ABOVE = const(43)
-OVERFLOW = const(0)
-TILTED = const(1)
+_DISTANCE = const(32)
+_FILL = const(33)
+_BATTERY_MV = const(34)
+_EMPTY_MM = const(40)
+_FULL_MM = const(41)
+_FULL_SCALE_MM = const(42)
+_FULL_ABOVE = const(43)
+_OVERFLOW = const(0)
+_TILTED = const(1)
 
 ROWS = """\
 input 32 distance u16 mm 0
@@ -29,8 +29,8 @@ discrete 0 overflow bit - 0
 discrete 1 tilted bit - 0
 """
 
-KIND_FILL = const(1)
-KIND_OVERFLOW = const(2)
+_KIND_FILL = const(1)
+_KIND_OVERFLOW = const(2)
 
 _OBJECTS = (BATTERY, VOLTAGE, PROBLEM, DISTANCE_MM)
 _EMPTY_MV = const(2400)
@@ -65,7 +65,7 @@ class Bin:
         self._configure()
 
     def _configure(self) -> None:
-        above = self._station.registers.holdings[FULL_ABOVE]
+        above = self._station.registers.holdings[_FULL_ABOVE]
         self._full = Threshold(on=above, off=above - 10, hold_s=60, missing_s=3600)
 
     def step(self, now: int) -> None:
@@ -73,38 +73,38 @@ class Bin:
         station = self._station
         registers = station.registers
         inputs = registers.inputs
-        if station.take_written(FULL_ABOVE):
+        if station.take_written(_FULL_ABOVE):
             self._configure()
         counts = self._echo.read_u16()
         seen = counts < _NO_ECHO
-        distance = (counts >> 1) * registers.holdings[FULL_SCALE_MM] >> 15
-        inputs[DISTANCE] = distance if seen else 0xFFFF
+        distance = (counts >> 1) * registers.holdings[_FULL_SCALE_MM] >> 15
+        inputs[_DISTANCE] = distance if seen else 0xFFFF
         tilted = not self._tilt.value()
-        registers.discretes[TILTED] = tilted
+        registers.discretes[_TILTED] = tilted
         fill = self._fill(distance) if seen and not tilted else None  # a tilted bin measures the street
-        inputs[FILL] = 0xFFFF if fill is None else fill
+        inputs[_FILL] = 0xFFFF if fill is None else fill
         was = self._full.state
         full = self._full.step(now, fill)
-        registers.discretes[OVERFLOW] = full
+        registers.discretes[_OVERFLOW] = full
         if full and not was:
-            station.remember(KIND_OVERFLOW, inputs[FILL])
+            station.remember(_KIND_OVERFLOW, inputs[_FILL])
         battery_mv = (self._battery.read_u16() >> 1) * 6600 >> 15
-        inputs[BATTERY_MV] = battery_mv
+        inputs[_BATTERY_MV] = battery_mv
         numbers = self._numbers
         numbers[0] = min(max((battery_mv - _EMPTY_MV) * 100 // (_FRESH_MV - _EMPTY_MV), 0), 100)
         numbers[1] = battery_mv
         numbers[2] = full
-        numbers[3] = inputs[DISTANCE]
+        numbers[3] = inputs[_DISTANCE]
         self._radio.advertise(self._advertisement.encode(numbers), self._interval_ms)
 
     def _fill(self, distance: int) -> int:
         holdings = self._station.registers.holdings
-        depth = max(holdings[EMPTY_MM] - holdings[FULL_MM], 1)
-        return min(max((holdings[EMPTY_MM] - distance) * 100 // depth, 0), 100)
+        depth = max(holdings[_EMPTY_MM] - holdings[_FULL_MM], 1)
+        return min(max((holdings[_EMPTY_MM] - distance) * 100 // depth, 0), 100)
 
     def hour(self, now: int) -> None:
         if now:  # at the start nothing has been measured yet
-            self._station.remember(KIND_FILL, self._station.registers.inputs[FILL])
+            self._station.remember(_KIND_FILL, self._station.registers.inputs[_FILL])
 
 
 def node(config: dict, slot: int, version: int, folder: str) -> Station:

@@ -8,28 +8,28 @@ from schedule import Schedule
 from station import Station
 from station_map import LEASED, SENSOR_FAULT
 
-LEVEL = const(32)
-BRIGHTNESS = const(33)
-CURRENT = const(34)
-DECIDED_BY = const(35)
-BURN_MINUTES = const(36)
-STARTS = const(38)
-COMMAND = const(32)
-LEASE = const(33)
-FULL = const(40)
-REDUCED = const(41)
-CURFEW_START = const(42)
-CURFEW_END = const(43)
-DARK_BELOW = const(44)
-LIGHT_ABOVE = const(45)
-ALMANAC_SHIFT = const(46)
-CURRENT_FULL_SCALE = const(47)
-FAILED_BELOW = const(48)
-FAILURE = const(0)
-LIT = const(1)
+_LEVEL = const(32)
+_BRIGHTNESS = const(33)
+_CURRENT = const(34)
+_DECIDED_BY = const(35)
+_BURN_MINUTES = const(36)
+_STARTS = const(38)
+_COMMAND = const(32)
+_LEASE = const(33)
+_FULL = const(40)
+_REDUCED = const(41)
+_CURFEW_START = const(42)
+_CURFEW_END = const(43)
+_DARK_BELOW = const(44)
+_LIGHT_ABOVE = const(45)
+_ALMANAC_SHIFT = const(46)
+_CURRENT_FULL_SCALE = const(47)
+_FAILED_BELOW = const(48)
+_FAILURE = const(0)
+_LIT = const(1)
 
-BY_SCHEDULE = const(1)
-BY_COMMAND = const(2)
+_BY_SCHEDULE = const(1)
+_BY_COMMAND = const(2)
 
 ROWS = """\
 input 32 level u16 1 -3
@@ -53,8 +53,8 @@ discrete 0 failure bit - 0
 discrete 1 lit bit - 0
 """
 
-KIND_FAILURE = const(1)
-KIND_LEVEL = const(2)
+_KIND_FAILURE = const(1)
+_KIND_LEVEL = const(2)
 
 _NO_CELL = const(65400)
 """Counts at the rail: no photocell, or a broken one."""
@@ -71,45 +71,45 @@ class Lamp:
         self._configure()
         for i, byte in enumerate(station.kept("burn")):
             if i < 8:
-                at = BURN_MINUTES + i // 2
+                at = _BURN_MINUTES + i // 2
                 station.registers.inputs[at] |= byte << (0 if i & 1 else 8)
         # The pin is high since boot.py: the PWM starts at full as well, so that a restart is no flicker.
         self._pwm = PWM(Pin(station.pins["lamp"]), freq=1000, duty_u16=65535)
 
     def _configure(self) -> None:
         holdings = self._station.registers.holdings
-        light_above = max(holdings[LIGHT_ABOVE], holdings[DARK_BELOW] + 1)
+        light_above = max(holdings[_LIGHT_ABOVE], holdings[_DARK_BELOW] + 1)
         self._schedule = Schedule(
-            holdings[FULL],
-            holdings[REDUCED],
-            holdings[CURFEW_START],
-            holdings[CURFEW_END],
-            holdings[DARK_BELOW],
+            holdings[_FULL],
+            holdings[_REDUCED],
+            holdings[_CURFEW_START],
+            holdings[_CURFEW_END],
+            holdings[_DARK_BELOW],
             light_above,
         )
-        shift = holdings[ALMANAC_SHIFT]
+        shift = holdings[_ALMANAC_SHIFT]
         self._schedule.almanac.shift_min = shift - 0x10000 if shift & 0x8000 else shift
-        self._failing = Threshold(on=holdings[FAILED_BELOW], off=holdings[FAILED_BELOW] + 10, hold_s=30)
+        self._failing = Threshold(on=holdings[_FAILED_BELOW], off=holdings[_FAILED_BELOW] + 10, hold_s=30)
 
     def step(self, now: int) -> None:
         """Once a second."""
         station = self._station
         registers = station.registers
-        for address in range(FULL, FAILED_BELOW + 1):
+        for address in range(_FULL, _FAILED_BELOW + 1):
             if station.take_written(address):
                 self._configure()
-        if station.take_written(LEASE):
-            self._lease.grant(now, registers.holdings[LEASE])
+        if station.take_written(_LEASE):
+            self._lease.grant(now, registers.holdings[_LEASE])
         counts = self._cell.read_u16()
-        registers.inputs[BRIGHTNESS] = counts
+        registers.inputs[_BRIGHTNESS] = counts
         minute, month = station.local()
         level = self._schedule.level(now, minute, month, None if counts >= _NO_CELL else counts)
         leased = self._lease.active(now)
         if leased:
-            level = registers.holdings[COMMAND]
+            level = registers.holdings[_COMMAND]
         station.flag(LEASED, leased)
         station.flag(SENSOR_FAULT, counts >= _NO_CELL)
-        registers.inputs[DECIDED_BY] = BY_COMMAND if leased else BY_SCHEDULE
+        registers.inputs[_DECIDED_BY] = _BY_COMMAND if leased else _BY_SCHEDULE
         self._show(level)
         self._observe(now)
 
@@ -118,34 +118,34 @@ class Lamp:
         if level == self._level:
             return
         if level and self._level == 0:
-            count32(registers.inputs, STARTS)
+            count32(registers.inputs, _STARTS)
         self._level = level
         self._pwm.duty_u16(level * 65535 // 1000)
-        registers.inputs[LEVEL] = level
-        registers.discretes[LIT] = level > 0
-        self._station.remember(KIND_LEVEL, level)
+        registers.inputs[_LEVEL] = level
+        registers.discretes[_LIT] = level > 0
+        self._station.remember(_KIND_LEVEL, level)
 
     def _observe(self, now: int) -> None:
         """Current against what the level should draw, and the light source's hours."""
         registers = self._station.registers
-        current = (self._current.read_u16() >> 1) * registers.holdings[CURRENT_FULL_SCALE] >> 15
-        registers.inputs[CURRENT] = current
+        current = (self._current.read_u16() >> 1) * registers.holdings[_CURRENT_FULL_SCALE] >> 15
+        registers.inputs[_CURRENT] = current
         was = self._failing.state
-        failing = self._failing.step(now, current if self._level > 0 else registers.holdings[FAILED_BELOW] + 11)
-        registers.discretes[FAILURE] = failing
+        failing = self._failing.step(now, current if self._level > 0 else registers.holdings[_FAILED_BELOW] + 11)
+        registers.discretes[_FAILURE] = failing
         if failing and not was:
-            self._station.remember(KIND_FAILURE, current)
+            self._station.remember(_KIND_FAILURE, current)
         if self._level > 0 and not failing:
             self._lit_s += 1
             if self._lit_s == 60:
                 self._lit_s = 0
-                count32(registers.inputs, BURN_MINUTES)
+                count32(registers.inputs, _BURN_MINUTES)
 
     def hour(self, now: int) -> None:
         """Burn minutes and starts survive a power cut, but for the last hour."""
         inputs = self._station.registers.inputs
         if now:
-            self._station.keep("burn", b"".join(inputs[BURN_MINUTES + i].to_bytes(2, "big") for i in range(4)))
+            self._station.keep("burn", b"".join(inputs[_BURN_MINUTES + i].to_bytes(2, "big") for i in range(4)))
 
 
 def node(config: dict, slot: int, version: int, folder: str) -> Station:

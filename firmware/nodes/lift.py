@@ -9,14 +9,14 @@ from micropython import const
 from registers import count32
 from station import Station
 
-CYCLES = const(32)
-ABNORMAL = const(34)
-OPENING = const(36)
-SCORE = const(41)
-SCORE_ON = const(40)
-CLOSED = const(0)
-OPEN = const(1)
-LAST_ABNORMAL = const(2)
+_CYCLES = const(32)
+_ABNORMAL = const(34)
+_OPENING = const(36)
+_SCORE = const(41)
+_SCORE_ON = const(40)
+_CLOSED = const(0)
+_OPEN = const(1)
+_LAST_ABNORMAL = const(2)
 
 ROWS = """\
 input 32 door_cycles u32 - 0
@@ -33,7 +33,7 @@ discrete 1 door_open bit - 0
 discrete 2 last_cycle_abnormal bit - 0
 """
 
-KIND_ABNORMAL = const(1)
+_KIND_ABNORMAL = const(1)
 _PERIOD_MS = const(50)
 
 
@@ -50,8 +50,8 @@ class Lift:
         registers = self._station.registers
         closed = not self._closed.value()
         opened = not self._open.value()
-        registers.discretes[CLOSED] = closed
-        registers.discretes[OPEN] = opened
+        registers.discretes[_CLOSED] = closed
+        registers.discretes[_OPEN] = opened
         if self._door.step(_PERIOD_MS // 10, closed, opened):
             self._judge()
 
@@ -59,19 +59,19 @@ class Lift:
         registers = self._station.registers
         inputs = registers.inputs
         features = self._door.features
-        count32(inputs, CYCLES)
+        count32(inputs, _CYCLES)
         for i in range(N_FEATURES):
-            inputs[OPENING + i] = features[i]
+            inputs[_OPENING + i] = features[i]
         if self._model is None:
             return
         score = self._model.score(features)
-        inputs[SCORE] = score & 0xFFFF
-        limit = registers.holdings[SCORE_ON]
+        inputs[_SCORE] = score & 0xFFFF
+        limit = registers.holdings[_SCORE_ON]
         abnormal = score > (limit - 0x10000 if limit & 0x8000 else limit)
-        registers.discretes[LAST_ABNORMAL] = abnormal
+        registers.discretes[_LAST_ABNORMAL] = abnormal
         if abnormal:
-            count32(inputs, ABNORMAL)
-            self._station.remember(KIND_ABNORMAL, score & 0xFFFF)
+            count32(inputs, _ABNORMAL)
+            self._station.remember(_KIND_ABNORMAL, score & 0xFFFF)
 
 
 def _model():

@@ -12,19 +12,19 @@ from rules import Threshold
 from station import Station
 from station_map import SENSOR_FAULT
 
-PRESSURE = const(32)
-CURRENT = const(33)
-LEAST = const(34)
-GREATEST = const(35)
-MEAN = const(36)
-SCORE = const(37)
-BURSTS = const(38)
-TRANSMITTER = const(40)
-SPAN = const(40)
-FULL_SCALE = const(41)
-SCORE_ON = const(42)
-BURST = const(0)
-FAULT = const(1)
+_PRESSURE = const(32)
+_CURRENT = const(33)
+_LEAST = const(34)
+_GREATEST = const(35)
+_MEAN = const(36)
+_SCORE = const(37)
+_BURSTS = const(38)
+_TRANSMITTER = const(40)
+_SPAN = const(40)
+_FULL_SCALE = const(41)
+_SCORE_ON = const(42)
+_BURST = const(0)
+_FAULT = const(1)
 
 ROWS = """\
 input 32 pressure u16 mbar 0
@@ -42,8 +42,8 @@ discrete 0 burst bit - 0
 discrete 1 transmitter_fault bit - 0
 """
 
-KIND_MEAN = const(1)
-KIND_BURST = const(2)
+_KIND_MEAN = const(1)
+_KIND_BURST = const(2)
 
 _SAMPLES = const(8)
 _HYSTERESIS = const(24)
@@ -62,15 +62,15 @@ class Pressure:
 
     def _configure(self) -> None:
         holdings = self._station.registers.holdings
-        on = holdings[SCORE_ON]
+        on = holdings[_SCORE_ON]
         on = on - 0x10000 if on & 0x8000 else on
-        self._transmitter = Transmitter(holdings[FULL_SCALE], holdings[SPAN])
+        self._transmitter = Transmitter(holdings[_FULL_SCALE], holdings[_SPAN])
         self._rule = Threshold(on=on, off=on - _HYSTERESIS, hold_s=3, missing_s=10)
 
     def sample(self, now: int) -> None:
         """Once a second."""
         station = self._station
-        if station.take_written(SPAN) | station.take_written(FULL_SCALE) | station.take_written(SCORE_ON):
+        if station.take_written(_SPAN) | station.take_written(_FULL_SCALE) | station.take_written(_SCORE_ON):
             self._configure()
         counts = 0
         for _ in range(_SAMPLES):
@@ -78,11 +78,11 @@ class Pressure:
         transmitter = self._transmitter
         transmitter.read(counts // _SAMPLES)
         inputs = station.registers.inputs
-        inputs[PRESSURE] = transmitter.value
-        inputs[CURRENT] = transmitter.current_ua
-        inputs[TRANSMITTER] = transmitter.state
+        inputs[_PRESSURE] = transmitter.value
+        inputs[_CURRENT] = transmitter.current_ua
+        inputs[_TRANSMITTER] = transmitter.state
         fault = transmitter.value == NO_VALUE
-        station.registers.discretes[FAULT] = fault
+        station.registers.discretes[_FAULT] = fault
         station.flag(SENSOR_FAULT, fault)
         if fault:
             self._window.reset()
@@ -101,25 +101,25 @@ class Pressure:
             self._window.features(self._model.inputs)
             self._model.run()
             score = self._model.outputs[0]
-        station.registers.inputs[SCORE] = 0x8000 if score is None else score & 0xFFFF
+        station.registers.inputs[_SCORE] = 0x8000 if score is None else score & 0xFFFF
         was = self._rule.state
         burst = self._rule.step(now, score)
-        station.registers.discretes[BURST] = burst
+        station.registers.discretes[_BURST] = burst
         if burst and not was:
-            count32(station.registers.inputs, BURSTS)
-            station.remember(KIND_BURST, station.registers.inputs[PRESSURE])
+            count32(station.registers.inputs, _BURSTS)
+            station.remember(_KIND_BURST, station.registers.inputs[_PRESSURE])
 
     def minute(self, now: int) -> None:
         """The last minute's mean, least and greatest; the mean is kept."""
         inputs = self._station.registers.inputs
         mean = self._sum // self._count if self._count else NO_VALUE
-        inputs[MEAN] = mean
-        inputs[LEAST] = self._low
-        inputs[GREATEST] = self._high if self._count else NO_VALUE
+        inputs[_MEAN] = mean
+        inputs[_LEAST] = self._low
+        inputs[_GREATEST] = self._high if self._count else NO_VALUE
         self._sum = self._count = self._high = 0
         self._low = NO_VALUE
         if now:  # not at the start, where there is no minute behind us
-            self._station.remember(KIND_MEAN, mean)
+            self._station.remember(_KIND_MEAN, mean)
 
 
 def _model(station: Station):

@@ -20,38 +20,41 @@ from line import Line
 from micropython import const
 from modbus_rtu import Server, crc16, last_frame
 from registers import Registers
-from station_map import (
-    BOOTS,
-    CLOCK_UNKNOWN,
-    CRC_ERRORS,
-    FREE_HEAP,
-    HARDWARE,
-    JOURNAL_DROPPED,
-    JOURNAL_FAULT,
-    JOURNAL_FIRST,
-    JOURNAL_NEXT,
-    NODE,
-    NODES,
-    ON_TRIAL,
-    RESET_CAUSE,
-    ROWS,
-    SAFE_MODE,
-    SET_TIME,
-    SETTINGS,
-    SETTINGS_END,
-    SLOT,
-    STATUS,
-    TIME,
-    UPDATE_COMMAND,
-    UPDATE_LENGTH,
-    UPDATE_RECEIVED,
-    UPDATE_STATE,
-    UPDATE_WANTED,
-    UPTIME,
-    UTC_OFFSET,
-    VERSION,
-)
+from station_map import NODES, ROWS
 from supervisor import Supervisor
+
+# Addresses by the names of the map's rows; private, for as such they cost a board no heap.
+# inputs
+_NODE = const(0)
+_HARDWARE = const(1)
+_VERSION = const(2)
+_STATUS = const(4)
+_RESET_CAUSE = const(5)
+_BOOTS = const(6)
+_UPTIME = const(8)
+_TIME = const(10)
+_CRC_ERRORS = const(12)
+_JOURNAL_FIRST = const(13)
+_FREE_HEAP = const(15)
+_UPDATE_STATE = const(16)
+_UPDATE_WANTED = const(17)
+_UPDATE_RECEIVED = const(18)
+_SLOT = const(19)
+_JOURNAL_NEXT = const(20)
+_JOURNAL_DROPPED = const(22)
+# holdings
+_SET_TIME = const(0)
+_UTC_OFFSET = const(2)
+_UPDATE_COMMAND = const(8)
+_UPDATE_LENGTH = const(9)
+_SETTINGS = const(40)
+"""Holdings from here to 63 are kept through a power cut."""
+_SETTINGS_END = const(64)
+# bits of status
+_CLOCK_UNKNOWN = const(1)
+_SAFE_MODE = const(2)
+_ON_TRIAL = const(4)
+_JOURNAL_FAULT = const(32)
 
 _WATCHDOG_MS = const(8000)  # under the RP2040's longest, 8,388 ms
 _PATIENCE_S = const(10)
@@ -99,21 +102,21 @@ class Station:
         self._server = Server(config["unit_id"], self.registers, identity, self)
         self._line = Line(config.get("uart", 1), self.pins, config.get("baud", 19200), config.get("parity", "E"))
         inputs = self.registers.inputs
-        inputs[NODE] = NODES.index(config["node"])
-        inputs[HARDWARE] = config["hardware"]
-        _put32(inputs, VERSION, version)
-        _put32(inputs, BOOTS, record.boots)
-        inputs[RESET_CAUSE] = machine.reset_cause()
-        inputs[SLOT] = slot
-        self.flag(SAFE_MODE, slot == slots.SAFE_MODE)
-        self.flag(ON_TRIAL, self._on_trial)
+        inputs[_NODE] = NODES.index(config["node"])
+        inputs[_HARDWARE] = config["hardware"]
+        _put32(inputs, _VERSION, version)
+        _put32(inputs, _BOOTS, record.boots)
+        inputs[_RESET_CAUSE] = machine.reset_cause()
+        inputs[_SLOT] = slot
+        self.flag(_SAFE_MODE, slot == slots.SAFE_MODE)
+        self.flag(_ON_TRIAL, self._on_trial)
         self._tell_journal()
         self._load_settings()
 
     def flag(self, bit: int, on) -> None:
         """Set or clear a bit of the status register."""
         inputs = self.registers.inputs
-        inputs[STATUS] = inputs[STATUS] | bit if on else inputs[STATUS] & ~bit
+        inputs[_STATUS] = inputs[_STATUS] | bit if on else inputs[_STATUS] & ~bit
 
     def take_written(self, address: int) -> bool:
         """Whether a client has written the holding at `address` since this was last asked."""
@@ -126,7 +129,7 @@ class Station:
         utc = self.clock.utc()
         if utc < 0:
             return None, None
-        offset = self.registers.holdings[UTC_OFFSET]
+        offset = self.registers.holdings[_UTC_OFFSET]
         local = utc + 60 * (offset - 0x10000 if offset & 0x8000 else offset)
         return civil.minute_of_day(local), civil.date(local)[1]
 
@@ -215,13 +218,13 @@ class Station:
             if command == update.COMMAND_RESTART:
                 await asyncio.sleep_ms(200)  # the answer leaves first
                 self.restart()
-            for _ in self._update.work(command, self.registers.holdings[UPDATE_LENGTH]):
+            for _ in self._update.work(command, self.registers.holdings[_UPDATE_LENGTH]):
                 self.supervisor.check_in(number, self.clock.uptime())
-                inputs[UPDATE_STATE] = self._update.state
+                inputs[_UPDATE_STATE] = self._update.state
                 await asyncio.sleep_ms(0)
-            inputs[UPDATE_STATE] = self._update.state
-            inputs[UPDATE_WANTED] = self._update.wanted
-            inputs[UPDATE_RECEIVED] = self._update.received
+            inputs[_UPDATE_STATE] = self._update.state
+            inputs[_UPDATE_WANTED] = self._update.wanted
+            inputs[_UPDATE_RECEIVED] = self._update.received
             self._kept.fetch(self.clock.start_utc)
             await asyncio.sleep_ms(20)
 
@@ -231,30 +234,30 @@ class Station:
 
     def _note_write(self, start: int, count: int) -> None:
         """Within a frame: only take note."""
-        if start <= SET_TIME < start + count:
+        if start <= _SET_TIME < start + count:
             self._time_asked = True
-        if start <= UPDATE_COMMAND < start + count:
-            self._command = self.registers.holdings[UPDATE_COMMAND]
+        if start <= _UPDATE_COMMAND < start + count:
+            self._command = self.registers.holdings[_UPDATE_COMMAND]
         for address in range(start, min(start + count, len(self._written))):
             self._written[address] = 1
-        if start < SETTINGS_END and start + count > SETTINGS:
+        if start < _SETTINGS_END and start + count > _SETTINGS:
             self._settings_asked = True
 
     def _housekeep(self, now: int) -> None:
         inputs = self.registers.inputs
         gc.collect()
         self._take_writes()
-        _put32(inputs, UPTIME, now)
-        inputs[FREE_HEAP] = min(gc.mem_free(), 0xFFFF)
-        inputs[CRC_ERRORS] = self._server.crc_errors
+        _put32(inputs, _UPTIME, now)
+        inputs[_FREE_HEAP] = min(gc.mem_free(), 0xFFFF)
+        inputs[_CRC_ERRORS] = self._server.crc_errors
         if self.journal.waiting and now - self._waiting_since >= _KEEP_WITHIN_S:
             self.journal.flush()
         self._tell_journal()
-        self.flag(JOURNAL_FAULT, self.journal.faults)
+        self.flag(_JOURNAL_FAULT, self.journal.faults)
         utc = self.clock.utc()
-        self.flag(CLOCK_UNKNOWN, utc < 0)
+        self.flag(_CLOCK_UNKNOWN, utc < 0)
         if utc >= 0:
-            civil.to_unix(utc, inputs, TIME)
+            civil.to_unix(utc, inputs, _TIME)
         if self.slot == slots.SAFE_MODE:
             if now >= _SAFE_MODE_S:  # whatever was wrong may have passed
                 self._healthy()
@@ -264,16 +267,16 @@ class Station:
 
     def _tell_journal(self) -> None:
         inputs = self.registers.inputs
-        inputs[JOURNAL_DROPPED] = self.journal.dropped & 0xFFFF
-        _put32(inputs, JOURNAL_FIRST, self.journal.first)
-        _put32(inputs, JOURNAL_NEXT, self.journal.next)
+        inputs[_JOURNAL_DROPPED] = self.journal.dropped & 0xFFFF
+        _put32(inputs, _JOURNAL_FIRST, self.journal.first)
+        _put32(inputs, _JOURNAL_NEXT, self.journal.next)
 
     def _take_writes(self) -> None:
         """What clients wrote since the last second."""
         holdings = self.registers.holdings
         if self._time_asked:
             self._time_asked = False
-            utc = civil.from_unix(holdings[SET_TIME], holdings[SET_TIME + 1])
+            utc = civil.from_unix(holdings[_SET_TIME], holdings[_SET_TIME + 1])
             if utc >= 0:
                 unknown = self.clock.start_utc < 0
                 self.clock.set(utc)
@@ -283,7 +286,7 @@ class Station:
                     self.journal.flush()
         if self._settings_asked:
             self._settings_asked = False
-            self.keep("settings", memoryview(holdings)[SETTINGS : min(len(holdings), SETTINGS_END)])
+            self.keep("settings", memoryview(holdings)[_SETTINGS : min(len(holdings), _SETTINGS_END)])
 
     def _self_test(self, now: int) -> None:
         """A program on trial must also have been spoken to: one that cannot be reached could never be replaced."""
@@ -301,7 +304,7 @@ class Station:
                 record.confirm(self.slot, self._version)
                 slots.save(self.folder, record)
                 self._on_trial = False
-                self.flag(ON_TRIAL, False)
+                self.flag(_ON_TRIAL, False)
             elif record.crashes:
                 record.crashes = 0
                 slots.save(self.folder, record)
@@ -314,8 +317,8 @@ class Station:
         holdings = self.registers.holdings
         for i in range(len(kept) // 2):
             value = kept[2 * i] | kept[2 * i + 1] << 8
-            if self.registers.allows(SETTINGS + i, value):
-                holdings[SETTINGS + i] = value
+            if self.registers.allows(_SETTINGS + i, value):
+                holdings[_SETTINGS + i] = value
 
 
 def _put32(cells, address: int, value: int) -> None:

@@ -7,39 +7,9 @@ from micropython import const
 
 NODES = ("", "pressure", "lamp", "lift", "bin")
 
-# bits of the status register
-CLOCK_UNKNOWN = const(1)
-SAFE_MODE = const(2)
-ON_TRIAL = const(4)
+# bits of the status register that a node's own steps set; the others are the station's
 SENSOR_FAULT = const(8)
 LEASED = const(16)
-JOURNAL_FAULT = const(32)
-
-NODE = const(0)
-HARDWARE = const(1)
-VERSION = const(2)
-STATUS = const(4)
-RESET_CAUSE = const(5)
-BOOTS = const(6)
-UPTIME = const(8)
-TIME = const(10)
-CRC_ERRORS = const(12)
-JOURNAL_FIRST = const(13)
-FREE_HEAP = const(15)
-UPDATE_STATE = const(16)
-UPDATE_WANTED = const(17)
-UPDATE_RECEIVED = const(18)
-SLOT = const(19)
-JOURNAL_NEXT = const(20)
-JOURNAL_DROPPED = const(22)
-
-SET_TIME = const(0)
-UTC_OFFSET = const(2)
-UPDATE_COMMAND = const(8)
-UPDATE_LENGTH = const(9)
-SETTINGS = const(40)
-"""Holdings from here to 63 are kept through a power cut."""
-SETTINGS_END = const(64)
 
 ROWS = """\
 input 0 node u16 - 0

@@ -37,6 +37,7 @@ REFUSALS = {
     21: "the node is still trying its last update; wait a minute",
     22: "the node's storage failed or is full",
     23: "a file was damaged in the node; try again",
+    24: "the node has too little free memory; restart it (power off and on) and try again",
 }
 TIME_UNKNOWN = 1
 _CHUNK_REGISTERS = 100
@@ -141,6 +142,7 @@ class Node:
             record = FileRecord(file_number=file, record_number=at // 2, record_data=padded[at : at + step])
             answer = self._patiently(self._client.write_file_record, record)
             if answer.isError():
+                self._refused(self._inputs(16, 1)[0])
                 raise NodeError(f"unit {self._unit_id}: refuses file {file} at {at}: exception {answer.exception_code}")
 
     def _patiently(self, request: Callable[..., ModbusPDU], record: FileRecord) -> ModbusPDU:

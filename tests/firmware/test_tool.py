@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
@@ -42,6 +43,27 @@ def test_what_it_knows_of_the_registers_is_what_the_node_says() -> None:
         row = known[address]
         assert row[2] == name.replace("uptime_s", "uptime").replace("unix_time_s", "time").replace("_bytes", "")
         assert (row[3] == "u32") == (size == 2)
+
+
+def source_of(name: str) -> str:
+    return (ROOT / "firmware" / name).read_text(encoding="utf-8")
+
+
+def test_addresses_are_those_of_the_map() -> None:
+    """The station names them once more, so that they cost no heap."""
+    named = re.findall(r"^_([A-Z_]+) = const\((\d+)\)", source_of("nodes/station.py"), re.M)
+    rows = {(row[0], row[2]): int(row[1]) for row in maps.rows("station_map")}
+    found = [name for name, at in named for area in ("input", "holding") if rows.get((area, name.lower())) == int(at)]
+    assert sorted(name.upper() for _, name in rows) == sorted(found)
+
+
+def test_states_of_an_update_are_those_of_the_node() -> None:
+    known = dict(re.findall(r"^_([A-Z_]+) = const\((\d+)\)", source_of("lib/update.py"), re.M))
+    for name in ("IDLE", "CHECKING", "RECEIVING", "COMPLETE", "INSTALLED"):
+        assert int(known[name]) == getattr(bus, name)
+    refusals = {int(number) for name, number in known.items() if 16 <= int(number) < 32}
+    assert refusals == set(bus.REFUSALS)
+    assert int(known["NO_MEMORY"]) in refusals and known["NO_MEMORY"] != known["STORAGE_FAILED"]
 
 
 def test_key_build_and_flash_into_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

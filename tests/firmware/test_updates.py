@@ -134,3 +134,59 @@ def test_a_manifest_that_is_noise_is_refused(rig: Rig) -> None:
     with pytest.raises(NodeError, match="signature"):
         rig.service.update(Release("lift", 9, bytes(range(256)), {}))
     assert running(rig, 5, "a")
+
+
+BALLAST = """
+import sys
+sys.path.insert(0, "a")
+import gc, json, lift
+station = lift.node(json.load(open("config.json")), 1, 5, ".")
+ballast = []
+
+
+def fill(now):
+    while now >= 2 and gc.mem_free() > LEFT:
+        ballast.append(bytearray(64))
+        gc.collect()
+
+
+station.every("ballast", 1000, fill)
+station.run()
+"""
+
+
+def test_too_little_memory_is_told_from_storage_and_a_restart_helps(rig: Rig) -> None:
+    rig.board.power_off()
+    main = (rig.flash / "main.py").read_bytes()
+    (rig.flash / "main.py").write_text(BALLAST.replace("LEFT", "6000"))
+    rig.power_cut()
+    rig.until(lambda: rig.inputs(9)[0] >= 4)
+    with pytest.raises(NodeError, match="too little free memory; restart it"):
+        rig.service.update(release(rig, 6))
+    assert running(rig, 5, "a") and rig.board.starts == 2
+    rig.board.power_off()
+    (rig.flash / "main.py").write_bytes(main)
+    rig.power_cut()
+    rig.service.update(release(rig, 6))
+    rig.until(lambda: running(rig, 6, "b"))
+
+
+def test_storage_that_fails_is_told(rig: Rig) -> None:
+    (rig.flash / "update.new").mkdir()
+    with pytest.raises(NodeError, match="storage failed"):
+        rig.service.update(release(rig, 6))
+    (rig.flash / "update.new").rmdir()
+    rig.service.update(release(rig, 6))
+    rig.until(lambda: running(rig, 6, "b"))
+
+
+@pytest.mark.parametrize("node", ["pressure", "lamp"])  # the lift's is here, the bin's in test_tool
+def test_every_node_has_the_memory_for_an_update(micropython: Path, tmp_path: Path, node: str) -> None:
+    one = Rig(tmp_path, node)
+    try:
+        one.board.power_on()
+        one.answering()
+        one.service.update(build(node, 2, (1, 1), one.signer))
+        one.until(lambda: running(one, 2, "b"))
+    finally:
+        one.close()
