@@ -20,9 +20,11 @@ from central.errors import CentralError
 from central.export import export
 from central.ingest import Log, run_ingester
 from central.node import tls_in
+from central.replay import ask_for_replay
 from central.status import GatewayStatus, gateways, refusals, report
 
 FOLDER = Path("guet-central")
+NATS_URL = "nats.url"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "run":
             logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
             return asyncio.run(_run(options))
+        if options.verb == "replay":
+            return asyncio.run(_replay(options))
         if options.verb == "configure":
             return _configure(options)
         if options.verb == "export":
@@ -45,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="guet central", description=main.__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run | status | export | configure")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run | status | export | replay | configure")
     run = verbs.add_parser("run", help=_say("démarre le centre, jusqu'à Ctrl-C", "starts the centre, until Ctrl-C"))
     run.add_argument("--mqtt-port", type=int, default=1883, help=_say("port des passerelles", "port for gateways"))
     run.add_argument("--nats-port", type=int, default=4222, help=_say("port du journal", "port of the log"))
@@ -77,7 +81,17 @@ def _parser() -> argparse.ArgumentParser:
     ):
         new.add_argument(f"--{name}", action="append", default=[], required=name == "node", help=_say(french, english))
     new.add_argument("--name", default="", help=_say("nom qui mène à tous les nœuds", "name that leads to every node"))
-    for verb in (run, status, whole):
+    again = verbs.add_parser(
+        "replay",
+        help=_say("redemande à une passerelle ce dont elle se souvient", "asks a gateway again for what it remembers"),
+    )
+    again.add_argument("gateway")
+    for name, french, english in (("from", "depuis", "since"), ("to", "jusqu'à", "until")):
+        when = _say(f"{french} : date ISO 8601 avec fuseau", f"{english}: ISO 8601 with an offset")
+        again.add_argument(f"--{name}", dest=f"{name}_", type=_instant, required=True, metavar="TIME", help=when)
+    again.add_argument("--nats", default="", metavar="URL[,URL]", help=_say("journal à utiliser", "log to use"))
+    again.add_argument("--tls", type=Path, default=None, metavar="FOLDER", help=files)
+    for verb in (run, status, whole, again):
         own = _say(f"dossier des données (défaut : {FOLDER})", f"folder of the data (default: {FOLDER})")
         verb.add_argument("--data", type=Path, default=FOLDER, help=own)
         other = _say("PostgreSQL existant, au lieu de celui du dossier", "an existing PostgreSQL, not the folder's own")
@@ -94,12 +108,35 @@ async def _run(options: argparse.Namespace) -> int:
         if not nats_url:
             broker = await stack.enter_async_context(Broker(options.data, options.mqtt_port, options.nats_port))
             nats_url = broker.nats_url
+            (options.data / NATS_URL).write_text(nats_url, encoding="utf-8")
+            stack.callback((options.data / NATS_URL).unlink, missing_ok=True)
             print(_say(f"passerelles : {broker.mqtt_url}", f"gateways: {broker.mqtt_url}"))
         database = await stack.enter_async_context(Database(options.database or options.data))
         # With a password in it, an address is no one else's business.
         print(_say("base : ", "database: ") + (options.data.name if not options.database else "PostgreSQL"), flush=True)
         await run_ingester(Log(nats_url, options.replicas, tls_in(options.tls)), database.url, stop)
     return 0
+
+
+async def _replay(options: argparse.Namespace) -> int:
+    url = options.nats
+    if not url:
+        try:
+            url = (options.data / NATS_URL).read_text(encoding="utf-8")
+        except OSError:
+            raise CentralError(
+                f"{options.data}: expected the folder of a centre that runs, got none; name --data or --nats"
+            ) from None
+    told = await ask_for_replay(Log(url, tls=tls_in(options.tls)), options.gateway, options.from_, options.to_)
+    print(_say(f"{options.gateway} renvoie : {told}", f"{options.gateway} sends again: {told}"))
+    return 0
+
+
+def _instant(text: str) -> datetime:
+    when = datetime.fromisoformat(text)
+    if when.tzinfo is None:
+        raise argparse.ArgumentTypeError(_say(f"{text} : fuseau absent (Z)", f"{text}: without an offset (Z)"))
+    return when
 
 
 def _configure(options: argparse.Namespace) -> int:

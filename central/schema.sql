@@ -77,10 +77,17 @@ create table if not exists refusal (
     primary key (gateway, reason)
 );
 
+-- What was sent once more because it was asked for (`guet central replay`) counts where the first is not there.
 create or replace view summary as
     select gateway, epoch, seq, time, body->>'device' as device, (body->>'period_s')::float8 as period_s,
            body->'points' as points
-    from record where kind = 'summary';
+    from record as one
+    where kind = 'summary' and not (body ? 'replayed' and exists (
+        select from record as other
+        where other.gateway = one.gateway and other.kind = 'summary' and other.time = one.time
+        and other.body->>'device' = one.body->>'device'
+        and (not other.body ? 'replayed' or (other.received, other.seq) < (one.received, one.seq))
+    ));
 
 -- Numbers that ought to be here: given by the gateway, and neither stored nor declared as dropped. While a gateway has
 -- a backlog they are only late; once it has none they are lost.

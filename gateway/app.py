@@ -54,6 +54,7 @@ from gateway.summary import Summary
 from gateway.timekeeping import Timekeeper
 from gateway.upstream.mqtt import Pace, Uplink
 from gateway.upstream.payload import Kind
+from gateway.upstream.replay import Replay, asks_for_replay
 from gateway.upstream.sparkplug_session import SparkplugLane
 from gateway.verdict import State
 from gateway.watch import Watch
@@ -184,8 +185,11 @@ class Gateway:
         self.nodes = Nodes(writers, store, clock, self.gate.tell_time)
         self.acting = Acting(cycle, self.gate, clock, self._picture, self._decided, self._record_refusal)
         self.commands = Commands(site, self.gate, store, clock) if site.command_key is not None else None
-        if self.uplink is not None and self.commands is not None:
-            self.uplink.on_command = self.commands.arrived
+        self.replay: Replay | None = None
+        if self.uplink is not None and site.upstream is not None and site.upstream.ack == "commit":
+            self.replay = Replay(store, self.uplink.outbox, clock)
+        if self.uplink is not None and (self.replay is not None or self.commands is not None):
+            self.uplink.on_command = self._asked
         self._inputs, self._interlocks = frozenset(inputs_of(site)), frozenset(interlock_inputs_of(site))
         self.boot = f"{os.getpid()}-{clock.now():.0f}"
         self.actions: list[Done] = []
@@ -194,6 +198,13 @@ class Gateway:
     def online(self) -> bool:
         """Whether the platform can be reached now."""
         return self.uplink is not None and self.uplink.connected
+
+    def _asked(self, payload: bytes) -> None:
+        """What the platform says on `cmd`."""
+        if self.replay is not None and asks_for_replay(payload):
+            self.replay.arrived(payload)
+        elif self.commands is not None:
+            self.commands.arrived(payload)
 
     def _bus(self, name: str) -> PolledBus | HeardBus:
         bus = self.site.buses[name]
@@ -316,6 +327,8 @@ class Gateway:
                 if self.commands is not None:
                     field.append(tasks.create_task(self.commands.run(), name="commands"))
                 field.append(tasks.create_task(self.acting.run(self._waits_for, self._strays), name="acting"))
+                if self.replay is not None:
+                    field.append(tasks.create_task(self.replay.run(), name="replay"))
                 uplink = tasks.create_task(self.uplink.run(), name="uplink") if self.uplink is not None else None
                 if self.sparkplug is not None:
                     field.append(tasks.create_task(self.sparkplug.run(), name="sparkplug"))

@@ -105,7 +105,7 @@ class Upstream(Closed):
     """The way to the central platform. ack "commit": a record leaves the outbox once the centre says it is committed.
     command_key: a PEM file beside the site file with the Ed25519 key that remote commands are signed with; without it none
     is taken. sparkplug: speak Sparkplug B too, in the group `sparkplug_group` (the commune where not given), once the
-    primary host `sparkplug_host` is there if one is named; `sparkplug_datatypes`: say the data types in data messages too."""
+    primary host `sparkplug_host` is there if one is named; `sparkplug_datatypes`: say the types in data messages too."""
 
     url: str
     ack: Literal["commit", "broker"] = "commit"

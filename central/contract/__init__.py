@@ -61,6 +61,7 @@ class Record(_Part):
     kind: str
     time: Annotated[Time, Field(description="what the record is about, not when it was sent")]
     time_trusted: Annotated[bool | None, Field(description="false while the gateway's clock was a guess")] = None
+    replayed: Annotated[bool | None, Field(description="sent once more, because the platform asked for it")] = None
 
 
 class Summary(Record):
@@ -215,6 +216,27 @@ class Acknowledgement(_Part):
     to: Seq
 
 
+class Stretch(_Part):
+    """A stretch of time; its end is not part of it."""
+
+    from_: Annotated[Time, Field(alias="from")]
+    to: Time
+
+
+class Replay(_Part):
+    """To the gateway, on `cmd`: send once more, as new records marked `replayed`, what you remember of this time."""
+
+    replay: Stretch
+
+
+class SignedCommand(_Part):
+    """To the gateway, on `cmd`: `command` is a JSON object as text, signed as it stands."""
+
+    command: str
+    signature: Annotated[str, Field(description="base64 of an Ed25519 signature of 'guet/v1/cmd\\n' and the text")]
+
+
+ANSWERS: Final[dict[str, type[_Part]]] = {"ack": Acknowledgement, "replay": Replay, "command": SignedCommand}
 KINDS: Final[dict[str, type[Record]]] = {
     "summary": Summary,
     "alert": AlertRecord,
@@ -249,8 +271,8 @@ def parse(subject: str, payload: bytes) -> Record:
 
 
 def schema(kind: str) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a kind of message, or of "ack"."""
-    model: type[BaseModel] = Acknowledgement if kind == "ack" else KINDS[kind]
+    """The JSON Schema (2020-12) of a kind of message, or of what a platform says (ANSWERS)."""
+    model: type[BaseModel] = ANSWERS.get(kind) or KINDS[kind]
     made = model.model_json_schema(mode="validation")
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"guet/v1/{kind}.schema.json", **made}
 

@@ -1,20 +1,25 @@
 """The contract: the schemas beside it are its own, real records keep to it, what does not is refused."""
 
 import json
+import shutil
+import subprocess
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
 import central.contract
-from central.contract import KINDS, MAX_BYTES, parse, schema_text
+from central.contract import ANSWERS, KINDS, MAX_BYTES, parse, schema_text
 from central.errors import ContractError
 from gateway.action import Action, Done
+from gateway.command import Command, signed
 from gateway.upstream.payload import Kind, Record, body_text, render
+from gateway.upstream.replay import parse_replay
 from tests.gateway.test_store import a_summary, an_alert
 
 FOLDER = Path(central.contract.__file__).parent
@@ -64,8 +69,8 @@ def schema_of(kind: str) -> Draft202012Validator:
 
 
 def test_the_schema_files_are_those_of_the_contract() -> None:
-    assert {path.name for path in FOLDER.glob("*.json")} == {f"{kind}.schema.json" for kind in (*KINDS, "ack")}
-    for kind in (*KINDS, "ack"):
+    assert {path.name for path in FOLDER.glob("*.json")} == {f"{kind}.schema.json" for kind in (*KINDS, *ANSWERS)}
+    for kind in (*KINDS, *ANSWERS):
         assert (FOLDER / f"{kind}.schema.json").read_text() == schema_text(kind), "run: python -m central.contract"
     assert set(KINDS) == set(Kind)
 
@@ -82,6 +87,18 @@ def test_what_a_gateway_sends_keeps_to_the_contract(kind: Kind, body: dict[str, 
 def test_what_the_centre_answers_keeps_to_the_contract() -> None:
     schema_of("ack").validate({"epoch": "0123456789ab", "from": 1, "to": 9})
     assert not schema_of("ack").is_valid({"epoch": "0123456789ab", "from": 0, "to": 9})
+
+
+def test_what_gateways_take_keeps_to_the_contract() -> None:
+    asked = {"replay": {"from": "2026-11-01T00:00:00Z", "to": "2026-11-20T00:00:00Z"}}
+    schema_of("replay").validate(asked)
+    assert parse_replay(json.dumps(asked).encode())
+    assert not schema_of("replay").is_valid({"replay": {"from": "2026-11-01", "to": "2026-11-20"}})
+    command = Command(
+        id="12345678", gateway="g1", issued="2026-11-26T08:00:00Z", expires="2026-11-26T08:05:00Z",
+        do="release", point="a/b", reason="r", by="me",
+    )  # fmt: skip
+    schema_of("command").validate(json.loads(signed(command, Ed25519PrivateKey.generate())))
 
 
 def test_what_a_newer_gateway_says_more_is_not_refused() -> None:
@@ -181,12 +198,35 @@ def test_asyncapi_names_every_topic_and_every_schema_and_its_examples_are_right(
     }
     assert set(api["channels"]) == leaves
     assert {operation["channel"]["$ref"] for operation in api["operations"].values()} == {
-        f"#/channels/{leaf}" for leaf in leaves - {"cmd"}
+        f"#/channels/{leaf}" for leaf in leaves
     }
     messages = api["components"]["messages"]
-    assert set(messages) == leaves - {"cmd"}
+    assert set(messages) == {*KINDS, *ANSWERS}
     for kind, message in messages.items():
         assert message["payload"]["schema"]["$ref"] == f"./{kind}.schema.json"
         for example in message.get("examples", []):
             schema_of(kind).validate(example["payload"])
     assert sum(len(message.get("examples", [])) for message in messages.values()) >= 4
+
+
+PARSER = """
+const { Parser, fromFile } = require('@asyncapi/parser');
+fromFile(new Parser(), process.argv[1]).parse().then(({ document, diagnostics }) => console.log(JSON.stringify(
+  { channels: document ? document.channels().all().length : 0,
+    wrong: diagnostics.filter(one => one.severity < 2).map(one => one.message) })));
+"""
+
+
+def test_the_parser_of_asyncapi_itself_finds_no_fault() -> None:
+    node = shutil.which("node")
+    if (
+        node is None
+        or subprocess.run(
+            [node, "-e", "require.resolve('@asyncapi/parser')"], capture_output=True, check=False
+        ).returncode
+    ):
+        pytest.skip("@asyncapi/parser is not here (npm install @asyncapi/parser, NODE_PATH): asyncapi.yaml not parsed")
+    said = subprocess.run(
+        [node, "-e", PARSER, str(FOLDER / "asyncapi.yaml")], capture_output=True, timeout=100, check=True
+    )
+    assert json.loads(said.stdout) == {"channels": len(KINDS) + 2, "wrong": []}
