@@ -17,8 +17,9 @@ from pathlib import Path
 from central.broker import Broker
 from central.database import Database, url_in
 from central.errors import CentralError
-from central.export import export
+from central.export import export, ngsi_ld
 from central.ingest import Log, run_ingester
+from central.ngsi import normalized, parse_assets
 from central.node import tls_in
 from central.replay import ask_for_replay
 from central.status import GatewayStatus, gateways, refusals, report
@@ -39,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.verb == "configure":
             return _configure(options)
         if options.verb == "export":
-            print(json.dumps(export(options.database or url_in(options.data)), ensure_ascii=False))
-            return 0
+            return _export(options)
         return _status(options)
     except CentralError as error:
         sys.stderr.write(f"{error}\n")
@@ -68,6 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help=_say("pour les machines", "for machines"))
     told = _say("alertes, actions et états, en JSON", "alerts, actions and states, as JSON")
     whole = verbs.add_parser("export", help=told)
+    forms = _say("entités NGSI-LD (Smart Data Models)", "NGSI-LD entities (Smart Data Models)")
+    whole.add_argument("--ngsi-ld", choices=("key-values", "normalized"), default=None, help=forms)
+    city = _say("à quoi sert chaque appareil, et où", "what each device belongs to, and where that stands")
+    whole.add_argument("--assets", type=Path, default=None, metavar="ASSETS.toml", help=city)
     written = _say(
         "écrit les configurations d'un ou de trois nœuds NATS et les certificats de chaque passerelle",
         "writes the configurations of one or three NATS nodes, and each gateway's certificates",
@@ -115,6 +119,22 @@ async def _run(options: argparse.Namespace) -> int:
         # With a password in it, an address is no one else's business.
         print(_say("base : ", "database: ") + (options.data.name if not options.database else "PostgreSQL"), flush=True)
         await run_ingester(Log(nats_url, options.replicas, tls_in(options.tls)), database.url, stop)
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    url = options.database or url_in(options.data)
+    if options.ngsi_ld is None:
+        print(json.dumps(export(url), ensure_ascii=False))
+        return 0
+    try:
+        assets = parse_assets(options.assets.read_text(encoding="utf-8")) if options.assets is not None else []
+    except OSError as error:
+        raise CentralError(f"{options.assets}: {error.strerror}") from error
+    found = ngsi_ld(url, assets)
+    print(
+        json.dumps([normalized(one) for one in found] if options.ngsi_ld == "normalized" else found, ensure_ascii=False)
+    )
     return 0
 
 
