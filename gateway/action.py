@@ -128,6 +128,14 @@ class Gate:
             await self._return(action.point, f"non relu : {done.error}")
         return done
 
+    async def ensure(self, action: Action) -> Done | None:
+        """As `perform`, unless the device shows the value already (None): for what wears out when it is written. Raises
+        ActionError, and BusError when the device cannot be asked."""
+        device, point, writer, wanted = self._writable(action)
+        if await writer.read_point(device, point) == wanted:
+            return None
+        return await self.perform(action)
+
     def _as_if(self, action: Action) -> Done:
         """A dry run: all but the write."""
         done = Done(action, self._clock.now(), None, False, not self._online(), dry_run=True)

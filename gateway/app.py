@@ -31,7 +31,7 @@ from gateway.condition import Picture
 from gateway.cycle import Cycle, ledger_of
 from gateway.deed import Acting
 from gateway.edge_node import edge_node, samples_of
-from gateway.errors import ActionError, ModelError, SiteError, StoreError, collecting
+from gateway.errors import ActionError, BusError, ModelError, SiteError, StoreError, collecting
 from gateway.inference import Model, load_model
 from gateway.judge import Judge
 from gateway.link import Ear, Link
@@ -184,6 +184,7 @@ class Gateway:
         )
         self.nodes = Nodes(writers, store, clock, self.gate.tell_time)
         self.acting = Acting(cycle, self.gate, clock, self._picture, self._decided, self._record_refusal)
+        self._kept = site.kept_levels
         self.commands = Commands(site, self.gate, store, clock) if site.command_key is not None else None
         self.replay: Replay | None = None
         if self.uplink is not None and site.upstream is not None and site.upstream.ack == "commit":
@@ -244,7 +245,7 @@ class Gateway:
         self._later(self.store.decide({f"refusals/{device}": refusals.as_json()}), f"remember {device}")
 
     def _returned(self, device: Device, since_s: float | None) -> None:
-        if device.profile.setup:
+        if device.profile.setup or any(point.startswith(f"{device.name}/") for point in self._kept):
             self._later(self._set_up(device), f"set up {device.name}")
         if tended(device):
             self._later(self.nodes.tend(device, since_s), f"tend {device.name}")
@@ -257,6 +258,14 @@ class Gateway:
                 await self.gate.perform(Action(f"{device.name}/{setting.point}", setting.value, reason, Origin.SETUP))
             except ActionError as error:
                 log.error("device=%s not set up: %s", device.name, error)
+        for point, level in self._kept.items():
+            if split_point(point)[0] != device.name:
+                continue
+            reason = "niveau que le ballast garde pour lui : secteur ou bus coupé"
+            try:
+                await self.gate.ensure(Action(point, level, reason, Origin.SETUP))
+            except (ActionError, BusError) as error:
+                log.error("point=%s not kept: %s", point, error)
 
     def _later(self, work: Coroutine[Any, Any, object], name: str) -> None:
         """Does something beside the field loop; what fails is logged and tried again when it next comes up."""
@@ -297,6 +306,14 @@ class Gateway:
         return any(
             split_point(point)[1] not in self.live.latest.brought[split_point(point)[0]] for point in self._inputs
         )
+
+    def _saved(self) -> dict[str, Any]:
+        """By street, what its last night saved, or what this one did so far."""
+        found = {}
+        for street, savings in zip(self.acting.cycle.streets, self.acting.cycle.savings, strict=True):
+            if (night := savings.last or savings.current) is not None:
+                found[street.entry.name] = night.as_json()
+        return found
 
     def _decided(self, state: dict[str, Any], alerts: Sequence[Alert]) -> None:
         for alert in alerts:
@@ -367,8 +384,7 @@ class Gateway:
         self.judge.restore(states, self.store.open_alerts())
         if (holds := self.store.state("holds")) is not None:
             self.ledger.restore(holds, self.clock.monotonic(), self.clock.now())
-        if (rules := self.store.state("rules")) is not None:
-            self.acting.cycle.restore(rules)
+        self.acting.cycle.restore(self.store.state("rules") or {}, self.store.open_alerts())
 
     async def _remember(self) -> None:
         """Fills the windows from the store, a little at a time: devices are being read meanwhile."""
@@ -461,6 +477,7 @@ class Gateway:
             },
             "devices": {state.device.name: state.words for state in self.live.states()},
             "backlog": self.uplink.outbox.pending_rows() if self.uplink is not None else None,
+            **({"lighting": lighting} if (lighting := self._saved()) else {}),
         }
 
 

@@ -7,14 +7,17 @@ live gateway, `guet rules try` and the benches; what differs is who makes the pi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.alert import Alert
 from gateway.condition import Picture
+from gateway.outage import Outages
 from gateway.permit import Hold, Ledger, Origin
+from gateway.reading import split_point
 from gateway.rulebook import Rulebook, RuleState
+from gateway.saving import Savings
 from gateway.site import Site
 from gateway.street import Street, beside
 
@@ -53,6 +56,8 @@ class Cycle:
             )
             for entry in site.lighting.values()
         ]
+        self.savings = [Savings(street, site.place) for street in self.streets]
+        self._outages = [Outages(street, site.place, _periods(site, street)) for street in self.streets]
         self._street_of = {lamp: street for street in self.streets for lamp in street.entry.lamps}
 
     def decide(self, picture: Picture, holds: Mapping[str, Hold]) -> Decision:
@@ -73,6 +78,13 @@ class Cycle:
             if hold.origin is Origin.RULE
             and (point not in decision.wanted or decision.wanted[point].origin is not Origin.RULE)
         ]
+        for street, outages, savings in zip(self.streets, self._outages, self.savings, strict=True):
+            lamps = street.entry.lamps
+            overruled = {
+                lamp for lamp in lamps if lamp not in decision.wanted or decision.wanted[lamp].origin is Origin.RULE
+            }
+            decision.alerts += outages.judge(picture, overruled)
+            savings.count(picture)
         return decision
 
     def _lawful(self, point: str, value: float, picture: Picture) -> float:
@@ -96,9 +108,21 @@ class Cycle:
         """What must outlive a power cut."""
         return self.rulebook.state()
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+    def restore(self, state: Mapping[str, Any], open_alerts: Iterable[Alert] = ()) -> None:
+        """The inverse of `state`; open_alerts: all that last, of whomever."""
         self.rulebook.restore(state)
+        for alert in open_alerts:
+            for outages in self._outages:
+                outages.restore(alert)
+
+
+def _periods(site: Site, street: Street) -> dict[str, float]:
+    """How often the points that a street looks at are read, in seconds."""
+    periods = {}
+    for point in street.entry.inputs():
+        device = site.devices[split_point(point)[0]]
+        periods[point] = device.period_s(site.point(point))
+    return periods
 
 
 def ledger_of(site: Site, cycle: Cycle) -> Ledger:

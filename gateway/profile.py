@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from gateway.codec import Limits
 from gateway.codec.bthome import OBJECTS, BthomePlace
 from gateway.codec.canopen_lift import EMERGENCY, LARGEST_NODE, LARGEST_PDO, CanopenPlace, CobId
-from gateway.codec.dali import DaliPlace
+from gateway.codec.dali import WRITABLE, DaliPlace
 from gateway.codec.mbus import MAX_READOUT, MAX_TELEGRAMS, MbusPlace
 from gateway.codec.mbus_record import UNIT_OF
 from gateway.codec.modbus import ModbusPlace
@@ -728,8 +728,8 @@ def _unwritable(profile: Profile, point: AnyPoint) -> str:
         return "a device that only speaks cannot be written to; remove it"
     if isinstance(point, ModbusPoint) and point.area in ("input", "discrete"):
         return f"area {point.area!r} can only be read; remove it, or correct the area"
-    if isinstance(point, DaliPoint) and point.query != "actual_level":
-        return "of DALI gear only actual_level can be written; remove it"
+    if isinstance(point, DaliPoint) and point.query not in WRITABLE:
+        return f"of DALI gear only {', '.join(WRITABLE)} can be written; remove it"
     assert point.write is not None
     try:
         for value in (point.write.min, point.write.max):

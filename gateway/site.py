@@ -28,6 +28,7 @@ from gateway.codec.mbus import HIGHEST_PRIMARY
 from gateway.codec.slcan import Bitrate
 from gateway.command import public_key
 from gateway.errors import ProfileError, SiteError
+from gateway.lighting import arc_power_level
 from gateway.permit import Permit, PermitEntry
 from gateway.profile import NAME as POINT_NAME
 from gateway.profile import (
@@ -45,7 +46,7 @@ from gateway.profile import (
 )
 from gateway.reading import split_point
 from gateway.rulebook import RuleEntry
-from gateway.street import LightingEntry
+from gateway.street import KEPT_POINTS, LightingEntry, beside
 from gateway.sun import Place
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -320,7 +321,21 @@ class Site:
             for setting in device.profile.setup:
                 point = f"{device.name}/{setting.point}"
                 told[point] = told.get(point, frozenset()) | {setting.value}
+        for point, value in self.kept_levels.items():
+            told[point] = told.get(point, frozenset()) | {value}
         return told
+
+    @property
+    def kept_levels(self) -> dict[str, float]:
+        """By point, the level that a lamp's gear is to keep for itself, for when mains or bus come and go: the street's
+        fail-safe level, which is that of its evening where the site does not say."""
+        return {
+            point: float(arc_power_level(street.kept_percent))
+            for street in self.lighting.values()
+            for lamp in street.lamps
+            for point in (beside(lamp, name) for name in KEPT_POINTS)
+            if (found := self.devices[split_point(point)[0]].points.get(split_point(point)[1])) and found.write
+        }
 
     @property
     def zone(self) -> ZoneInfo:

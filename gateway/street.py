@@ -29,6 +29,8 @@ RAMP_STEP_S = 5.0
 """A ramp goes in steps no shorter than this: each is a write to every lamp, and a bus is slow."""
 
 PRESENT = "présence"
+KEPT_POINTS = ("power_on_level", "failure_level")
+"""Points of a lamp's device that its gear keeps for itself, where its profile has them and lets them be written."""
 
 CLASSES: dict[str, float] = {
     **dict(zip(("M1", "M2", "M3", "M4", "M5", "M6"), (2.0, 1.5, 1.0, 0.75, 0.5, 0.3), strict=True)),  # cd/m2
@@ -180,7 +182,8 @@ class LightingEntry(Closed):
             raise ValueError("activity: expected a begin and another end")
         if self.presence is not None and self.presence.in_curfew and (rule is None or not rule.presence):
             raise ValueError(f"presence.in_curfew: the decree knows no such adaptation for category {self.category!r}")
-        self.schedule_slots()
+        if not any(slot.at == "dusk" for slot in self.schedule_slots()):
+            raise ValueError("slot: expected one from 'dusk', which says how bright the evening is")
         return self
 
     def schedule_slots(self) -> list[Slot]:
@@ -194,6 +197,13 @@ class LightingEntry(Closed):
                 level = class_percent(self.design, slot.lighting_class)
             found.append(Slot(slot.at, level))
         return found
+
+    @property
+    def kept_percent(self) -> float:
+        """The level that the gear goes to by itself."""
+        if self.fail_safe is not None:
+            return self.fail_safe
+        return next(slot.percent for slot in self.schedule_slots() if slot.at == "dusk")
 
     def inputs(self) -> Iterator[str]:
         """The points that it looks at."""
@@ -399,7 +409,7 @@ class Street:
             self._moving = True
             return before[1]
         step = min(abs(gap), 100.0 * passed_s / self._ramp_s)
-        self._moving = step < abs(gap)
+        self._moving = abs(gap) - step > 1  # the last percent is no step of its own
         percent = round(before[1] + math.copysign(step, gap), 1) if self._moving else target
         self._now = time_s, percent
         return percent

@@ -66,13 +66,17 @@ class Gear:
         min_level: int = 1,
         max_level: int = 254,
         power_on_level: int = 254,
+        system_failure_level: int = 254,
         device_type: int = 6,
         fade_s: float = 0.0,
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.short_address = short_address
         self.bank = bank
-        self.min_level, self.max_level, self.power_on_level = min_level, max_level, power_on_level
+        self.min_level, self.max_level = min_level, max_level
+        self.power_on_level, self.system_failure_level = power_on_level, system_failure_level
+        self.kept = 0
+        """How often a level was written to its own memory, which wears out."""
         self.device_type = device_type
         self.fade_s, self.clock = fade_s, clock
         self.powered = True
@@ -119,6 +123,11 @@ class Gear:
             self._frozen.clear()
         self.powered = on
 
+    def lose_bus(self) -> None:
+        """The bus loses its voltage: it goes to its system failure level; with MASK it stays (IEC 62386-102, 9.12)."""
+        if self.powered and self.system_failure_level != MASK:
+            self.dim(self.system_failure_level)
+
     def execute(self, address: int, command: int) -> int | None:
         """What a 16-bit forward frame does; its backward frame, if there is one."""
         if not self.powered:
@@ -135,6 +144,10 @@ class Gear:
             self.dim(command)
             return None
         self._write_enabled |= command == 0x81
+        if command == 0x2C:
+            self.system_failure_level, self.kept = self._dtr0, self.kept + 1
+        elif command == 0x2D:
+            self.power_on_level, self.kept = self._dtr0, self.kept + 1
         return self._query(command, enabled_type)
 
     def _special(self, address: int, data: int) -> int | None:
@@ -199,8 +212,10 @@ class Gear:
                 return self.max_level
             case 0xA2:
                 return self.min_level
-            case 0xA3 | 0xA4:
+            case 0xA3:
                 return self.power_on_level
+            case 0xA4:
+                return self.system_failure_level
             case 0xA5:
                 return 0x07
             case 0xF1 if enabled_type == 6:

@@ -56,6 +56,12 @@ QUERIES: dict[Query, _Opcode] = {
 }
 assert set(QUERIES) == set(get_args(Query))
 
+KEPT: dict[Query, int] = {"system_failure_level": 0x2C, "power_on_level": 0x2D}
+"""Levels that gear keeps in its own memory, with the command that sets them from DTR0: what it goes to when the bus loses
+its voltage, and when its mains come back. That memory wears out: written when they differ, never in a loop."""
+
+WRITABLE: tuple[Query, ...] = ("actual_level", *KEPT)
+
 QUERY_AREA = 256
 """`Span.area` of a query; below it are memory banks."""
 
@@ -173,20 +179,29 @@ class Sci:
         return (yield from _read_bank(bus, span))
 
     def write(self, address: int, place: Place, raw: bytes, limits: Limits) -> Procedure[None]:
-        """Direct arc power control (IEC 62386-102, 9.4): place `actual_level`, one byte 0 (off) to 254.
+        """Direct arc power control (IEC 62386-102, 9.4): place `actual_level`, one byte 0 (off) to 254; or a level that the
+        gear keeps for itself (`KEPT`, 11.3: by way of DTR0, the command twice).
 
-        Raises ValueError for any other place or byte, LinkError or GarbledAnswer as `read`. DALI does not confirm a
-        level: that the lamp took it shows only in reading it back.
+        Raises ValueError for any other place or byte, NoAnswer, LinkError or GarbledAnswer as `read`. DALI does not confirm
+        a level: that the lamp took it shows only in reading it back.
         """
-        if not isinstance(place, DaliPlace) or place.query != "actual_level":
-            raise ValueError(
-                f"DALI gear {address}: expected to write actual_level, got {place}; nothing else is written"
-            )
+        if not isinstance(place, DaliPlace) or place.query not in WRITABLE:
+            expected = ", ".join(WRITABLE)
+            raise ValueError(f"DALI gear {address}: expected to write {expected}, got {place}; nothing else is written")
         if len(raw) != 1 or raw[0] > MAX_LEVEL:
             raise ValueError(
                 f"DALI gear {address}: expected one byte from 0 to {MAX_LEVEL}, got {raw.hex(' ') or 'none'}"
             )
-        yield from _Bus(address, limits.patience_s).command(address << 1, raw[0])
+        bus = _Bus(address, limits.patience_s)
+        if place.query == "actual_level":
+            yield from bus.command(address << 1, raw[0])
+            return
+        yield from bus.command(_DTR0, raw[0])
+        if (held := (yield from bus.register(_CONTENT_DTR0))) != raw[0]:
+            raise GarbledAnswer(
+                f"{bus.gear}: expected DTR0 to hold {raw[0]}, got {held}; nothing was kept; {_DISTURBED}"
+            )
+        yield from bus.command(_to(address), KEPT[place.query], twice=True)
 
 
 _DISTURBED = "noise, or another controller on this bus; the bytes are not used"

@@ -20,7 +20,7 @@ from dali.memory.location import FlagValue, MemoryBank, MemoryValue
 from dali.tests import fakes
 
 from gateway.codec import Limits, Procedure
-from gateway.codec.dali import LATCHED_BANKS, QUERIES, DaliPlace, Sci, sci_frame
+from gateway.codec.dali import KEPT, LATCHED_BANKS, QUERIES, DaliPlace, Query, Sci, sci_frame
 from simulator.dali import Adapter, Gear, GearDiagnostics, LightSource, SimulatedSci, energy_bank
 
 LIMITS = Limits(max_read=255, max_hole=6, patience_s=0.2)
@@ -157,6 +157,33 @@ def test_python_dalis_gear_takes_our_level() -> None:
     assert gear.level.as_integer == 100 if hasattr(gear.level, "as_integer") else gear.level == 100
     (span,) = Sci().spans([(DaliPlace(query="actual_level"), 1)], LIMITS)
     assert run_on_fake(gear, Sci().read(5, span, LIMITS)) == b"\x64"
+
+
+@pytest.mark.parametrize(
+    ("query", "sets", "asks"),
+    [
+        ("power_on_level", general.SetPowerOnLevel, general.QueryPowerOnLevel),
+        ("system_failure_level", general.SetSystemFailureLevel, general.QuerySystemFailureLevel),
+    ],
+)
+def test_the_command_that_keeps_a_level_is_python_dalis_and_python_dali_reads_it_back(
+    query: Query, sets: type[Command], asks: type[Command]
+) -> None:
+    assert sets(A5).sendtwice  # type: ignore[call-arg]
+    assert sets(A5).frame.as_byte_sequence == [5 << 1 | 1, KEPT[query]]  # type: ignore[call-arg]
+    adapter = Adapter([Gear(5)])
+    procedure = Sci().write(5, DaliPlace(query=query), b"\x64", LIMITS)
+    try:
+        ask = next(procedure)
+        while True:
+            ask = procedure.send(adapter.handle(ask.request))
+    except StopIteration:
+        pass
+
+    def asking() -> Generator[Command, Any, Any]:
+        return (yield asks(A5))  # type: ignore[call-arg]
+
+    assert run_sequence(adapter, asking()).value == 100
 
 
 # python-dali reads our simulated gear

@@ -387,12 +387,43 @@ def test_a_level_is_written(level: int) -> None:
     assert read(adapter, 5, DaliPlace(query="actual_level")) == bytes((level,))
 
 
+@pytest.mark.parametrize("query", ["system_failure_level", "power_on_level"])
+def test_gear_keeps_a_level_for_itself_and_goes_there(query: str) -> None:
+    adapter = street(5, 6)
+    place = DaliPlace(query=query)  # type: ignore[arg-type]
+    run(adapter, Sci().write(5, place, b"\x64", LIMITS))
+    assert [getattr(gear, query) for gear in adapter.gears] == [100, 254]
+    assert read(adapter, 5, place) == b"\x64"
+    assert [gear.level for gear in adapter.gears] == [254, 254], "it moves nothing now"
+    for gear in adapter.gears:
+        if query == "power_on_level":
+            gear.switch_mains(False)
+            gear.switch_mains(True)
+        else:
+            gear.lose_bus()
+    assert [gear.level for gear in adapter.gears] == [100, 254]
+
+
+@pytest.mark.parametrize("fault", ["lost", "receive", "collision"])
+@pytest.mark.parametrize("at", range(4))
+def test_a_frame_that_goes_astray_keeps_no_wrong_level(fault: Fault, at: int) -> None:
+    adapter = street(5)
+    adapter.faults.extend([None] * at + [fault])
+    try:
+        run(adapter, Sci().write(5, DaliPlace(query="power_on_level"), b"\x64", LIMITS))
+    except BusError:
+        pass
+    assert adapter.gears[0].power_on_level in (100, 254)
+
+
 @pytest.mark.parametrize(
     ("place", "raw"),
     [
         (DaliPlace(query="actual_level"), b"\xff"),
         (DaliPlace(query="actual_level"), b""),
         (DaliPlace(query="actual_level"), b"\1\2"),
+        (DaliPlace(query="system_failure_level"), b"\xff"),
+        (DaliPlace(query="max_level"), b"\1"),
         (DaliPlace(query="status"), b"\1"),
         (bank(1, 3), b"\1"),
     ],
