@@ -129,6 +129,7 @@ class SparkplugLane:
             self.counters.sessions += 1
             self.trouble = ""
             await self._until(connection, lambda: self._host_online or not self._host_id)
+            self._unsent.clear()
             self._client = connection.client
             self._be_born()
             await self._tell(connection, since_s)
@@ -145,9 +146,13 @@ class SparkplugLane:
 
     async def _next_bd_seq(self) -> float:
         """The next bdSeq, on the disk before anybody sees it; gives until when the host was told the present."""
-        known = self._store.state(STATE) or {}
-        until_s = float(known.get("until_s", self._clock.now()))
-        self.node.bd_seq = (int(known.get("bd_seq", -1)) + 1) % 256
+        known = self._store.state(STATE)
+        match known:
+            case {"bd_seq": int(last), "until_s": float(until_s)}:
+                pass
+            case _:  # the first time, or garbled by the disk
+                last, until_s = -1, self._clock.now()
+        self.node.bd_seq = (last + 1) % 256
         await self._store.decide({STATE: {"bd_seq": self.node.bd_seq, "until_s": until_s}})
         return until_s
 
@@ -231,8 +236,6 @@ class SparkplugLane:
                 self._be_born()
             self._look_at_devices()
             self._look_at_self()
-            while self._unsent and self._unsent[0].is_published():
-                self._unsent.popleft()
             if len(self._unsent) > MOST_UNSENT:
                 raise UplinkError(f"it does not take what it is sent: {len(self._unsent)} messages wait")
             if pending is not None and len(self._unsent) < MOST_UNSENT // 2:
@@ -288,6 +291,10 @@ class SparkplugLane:
     def _say(self, message: Message | None) -> None:
         if message is None or self._client is None:
             return
+        while self._unsent and self._unsent[0].is_published():
+            self._unsent.popleft()
+        if len(self._unsent) > MOST_UNSENT:
+            return  # this connection is about to be given up; what is not said comes with the next birth
         self.counters.sent += 1
         self._unsent.append(self._client.publish(message.topic, message.payload, qos=0, retain=False))
 

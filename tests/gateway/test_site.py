@@ -279,6 +279,8 @@ def test_a_meter_s_address_that_could_mean_two_things_is_refused(address: str) -
         ('url = "mqtts://x:0"', "upstream.url: "),
         ('url = "mqtts://[::1"', "upstream.url: "),
         ('url = "mqtts://x"\nack = "maybe"', "upstream.ack: "),
+        ('url = "mqtts://x"\nsparkplug_group = "a/b"', "expected a Sparkplug id"),
+        ('url = "mqtts://x"\nsparkplug_host = "my scada"', "expected a Sparkplug id"),
         ('url = "mqtts://x"\npassword = "secret"', "upstream.password: unknown key"),
     ],
 )
