@@ -125,6 +125,11 @@ CAUSES: Mapping[str, _Words] = {
         "At address {address} nothing answers, and the bus has no other device to compare with",
         "Vérifiez l'alimentation de {device}, les fils A et B, son adresse ; puis : guet scan.",
         "Check the supply of {device}, wires A and B, its address; then: guet scan."),
+    "GUET-409": _Words(
+        "{device} n'est pas entendu, alors que d'autres nœuds du bus {bus} le sont",
+        "{device} is not heard, while other nodes of the bus {bus} are",
+        "Vérifiez son alimentation et son numéro de nœud {address}, puis les identifiants de son profil.",
+        "Check its supply and its node id {address}, then the identifiers of its profile."),
     "GUET-501": _Words(
         "{device} répond, mais n'a pas le registre de {point}", "{device} answers, but has no register for {point}",
         "Mauvais profil ou autre version de l'appareil : lancez guet scan --address {address}, qui en propose.",

@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gateway.cause import cause
 from gateway.check import number
 from gateway.codec import Broadcast, HeardCodec
 from gateway.errors import GarbledAnswer, WishError
@@ -23,8 +22,9 @@ from gateway.look import Account, Finding, Found, Look, Progress, Row, ScanWish
 from gateway.poll import HeardBus
 from gateway.profile import HeardPoint, decoder_of
 from gateway.proposal import Proposal, Value, known_profiles
-from gateway.site import LINE, Radio
+from gateway.site import LINE, Device
 from gateway.unit import UNITS
+from gateway.why import deaf_cause, ear_cause, unheard_cause
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -56,9 +56,14 @@ async def scan(gateway: Gateway, wish: ScanWish) -> AsyncGenerator[Row, None]:
 async def _hear(gateway: Gateway, bus: HeardBus, wish: ScanWish) -> AsyncGenerator[Row, None]:
     """Listens for a while: whoever is heard is there."""
     settings = gateway.site.buses[bus.name]
-    assert isinstance(settings, Radio)
     loop = asyncio.get_running_loop()
     began_s, told = loop.time(), set[str]()
+    devices = {speaker.device.name: speaker.device for speaker in bus.speakers.values()}
+
+    def missing() -> list[Device]:
+        heard = {speaker.device.name for sender, speaker in bus.speakers.items() if sender in told}
+        return [device for name, device in devices.items() if name not in heard]
+
     task = None if gateway.running_since_s is not None else asyncio.create_task(bus.run(), name=f"bus {bus.name}")
     try:
         while (left_s := began_s + wish.seconds - loop.time()) > 0:
@@ -66,9 +71,7 @@ async def _hear(gateway: Gateway, bus: HeardBus, wish: ScanWish) -> AsyncGenerat
                 if sender not in told:
                     told.add(sender)
                     yield _heard(gateway, bus, heard)
-            if bus.trouble or (
-                wish.addresses == () and bus.speakers and told.issuperset(bus.speakers) and not wish.every
-            ):
+            if bus.trouble or (wish.addresses == () and bus.speakers and not missing() and not wish.every):
                 break
             done = int(wish.seconds - left_s)
             yield Progress(bus.name, done, int(wish.seconds), say(f"{bus.name} : à l'écoute, {len(told)} entendus",
@@ -78,18 +81,17 @@ async def _hear(gateway: Gateway, bus: HeardBus, wish: ScanWish) -> AsyncGenerat
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-    missing = [speaker.device for sender, speaker in bus.speakers.items() if sender not in told]
     if bus.trouble:
-        yield Finding(bus.name, "", cause("GUET-205", port=settings.adapter, said=bus.trouble))
+        yield Finding(bus.name, "", ear_cause(settings, bus.trouble))
     elif not told:
-        yield Finding(bus.name, "", cause("GUET-404", bus=bus.name, said=bus.state))
+        yield Finding(bus.name, "", deaf_cause(settings, bus.state))
     else:
-        for device in missing:
-            yield Finding(bus.name, device.name, cause("GUET-403", device=device.name, address=device.address))
+        for device in missing():
+            yield Finding(bus.name, device.name, unheard_cause(settings, device))
     seconds = round(loop.time() - began_s, 1)
     polling = gateway.running_since_s is not None
-    there = len(bus.speakers) - len(missing)
-    yield Account(bus.name, settings.protocol, "", len(bus.speakers), there, 0, seconds, 0.0, polling, bus.state)
+    there = len(devices) - len(missing())
+    yield Account(bus.name, settings.protocol, "", len(devices), there, 0, seconds, 0.0, polling, bus.state)
 
 
 def _heard(gateway: Gateway, bus: HeardBus, heard: Broadcast) -> Found:

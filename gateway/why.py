@@ -155,7 +155,7 @@ class _Walk:
         if isinstance(self._bus, HeardBus):
             await self._listen(self._bus)
             if trouble := self._bus.trouble:
-                raise _Broken(cause("GUET-205", port=settings.adapter, said=trouble))  # type: ignore[union-attr]
+                raise _Broken(ear_cause(settings, trouble))
             return "ok", self._bus.state
         point = self._device.points[self._name]
         if point.write_only:
@@ -170,7 +170,7 @@ class _Walk:
         if isinstance(bus, HeardBus):
             heard = len(bus.around)
             if not heard and bus.health[self._device.name].last_answer_s is None:
-                raise _Broken(cause("GUET-404", bus=name, said=bus.state))
+                raise _Broken(deaf_cause(self._gateway.site.buses[name], bus.state))
             return "ok", say(f"{heard} appareils entendus", f"{heard} devices heard")
         if bus is None:
             return "note", ""
@@ -190,7 +190,7 @@ class _Walk:
     async def address(self) -> _Told:
         device, bus = self._device, self._bus
         if isinstance(bus, HeardBus) and bus.health[device.name].last_answer_s is None:
-            raise _Broken(cause("GUET-403", device=device.name, address=device.address))
+            raise _Broken(unheard_cause(self._gateway.site.buses[bus.name], device))
         if isinstance(self._error, GarbledAnswer):
             raise _Broken(cause("GUET-402", address=device.address))
         if isinstance(self._error, NoAnswer):
@@ -349,6 +349,24 @@ def link_cause(bus: AnyBus, error: LinkError) -> Cause:
     if "in use by another" in str(error):
         return cause("GUET-202", port=bus.port)
     return cause("GUET-206", port=bus.port, said=str(error))
+
+
+def ear_cause(bus: AnyBus, trouble: str) -> Cause:
+    """The cause of an adapter that hears nothing, which says itself why and what was tried."""
+    if isinstance(bus, Radio):
+        return cause("GUET-205", port=bus.adapter, said=trouble)
+    return cause("GUET-206", port=getattr(bus, "port", ""), said=trouble)
+
+
+def deaf_cause(bus: AnyBus, said: str) -> Cause:
+    """The cause of a bus on which nobody at all is heard."""
+    return cause("GUET-404", bus=bus.name, said=said) if isinstance(bus, Radio) else ear_cause(bus, said)
+
+
+def unheard_cause(bus: AnyBus, device: Device) -> Cause:
+    """The cause of a device that is not heard where others are."""
+    number = "GUET-403" if isinstance(bus, Radio) else "GUET-409"
+    return cause(number, device=device.name, address=device.address, bus=bus.name)
 
 
 def under_voltage(hwmon: Path = Path("/sys/class/hwmon")) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,12 @@ from gateway.scan import heading, lines
 from gateway.site import Site, load_site
 from gateway.technician import JOBS, SCAN
 from simulator.bluez import Advertisement, SimulatedBluez
+from simulator.can import Adapter as CanAdapter
+from simulator.can import SimulatedSlcan
 from simulator.dali import Adapter, SimulatedSci
 from simulator.line import Fault
 from simulator.modbus import Device, TcpServer
-from simulator.model import ModelBeacon, ModelGear, ModelRegisters
+from simulator.model import ModelBeacon, ModelGear, ModelNode, ModelRegisters
 from tests.gateway.conftest import HEAD, METER, PRESSURE, Field, guet, running, told
 
 ORNO = "energy/orno_we514"
@@ -310,6 +313,38 @@ async def test_beacons_that_are_heard(on_site: Field, monkeypatch: pytest.Monkey
     assert (found.found["A4:C1:38:00:00:01"].expected, found.found["A4:C1:38:00:00:01"].fits) == ("bac", True)
     assert "waste/bthome_bin" in [one.profile for one in found.found["A4:C1:38:00:00:77"].proposals]
     assert found.causes == [("bac-loin", "GUET-403")]
+
+
+SHAFT = """
+[[bus]]
+name = "gaine"
+protocol = "slcan"
+port = "{port}"
+[[device]]
+name = "cabine"
+profile = "lift/baumer_gxp5_417"
+bus = "gaine"
+address = 9
+"""
+
+
+async def test_nodes_of_a_lift_that_are_overheard(on_site: Field) -> None:
+    """A node is there once anything that it sends is heard; one that is not is told with words for a bus, not a radio."""
+    path, link = on_site.folder / "site.toml", on_site.folder / "can"
+    path.write_text(HEAD + SHAFT.format(port=link), "utf-8")
+    site = load_site(path, home() / "device_profiles")
+    device = site.devices["cabine"]
+    async with SimulatedSlcan(
+        CanAdapter(), [ModelNode(device.profile, 9, time.time, 1, "cabine")], time.time, link=link
+    ):  # type: ignore[arg-type]
+        found = await look(site, seconds=3.0)
+    assert {row.expected for row in found.found.values()} == {"cabine"}
+    assert (found.causes, found.account.expected, found.account.found) == ([], 1, 1)
+    other = ModelNode(device.profile.model_copy(update={"point": device.profile.point[2:]}), 10, time.time, 1, "x")  # type: ignore[arg-type]
+    async with SimulatedSlcan(CanAdapter(), [other], time.time, link=link):
+        found = await look(site, seconds=3.0)
+    assert (found.causes, found.account.found) == ([("cabine", "GUET-409")], 0)
+    assert (await look(site, seconds=3.0)).causes == [("", "GUET-206")]
 
 
 # The command
