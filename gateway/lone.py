@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.errors import ProfileError
-from gateway.profile import CanopenProfile, ModbusProfile, Profile, load_profile, parse_profile
+from gateway.profile import CanopenProfile, MbusProfile, ModbusProfile, Profile, load_profile, parse_profile
 from gateway.site import LOOPBACK, SPOKEN_ON, Site, parse_site
 
 NAME = "appareil"
@@ -72,9 +72,19 @@ def _bus(options: argparse.Namespace, profile: Profile) -> Mapping[str, str | in
         bus["port"] = options.port
     if isinstance(profile, CanopenProfile) and profile.canopen.bitrate:
         bus["bitrate"] = profile.canopen.bitrate
-    line = options.line or (isinstance(profile, ModbusProfile) and profile.modbus.line) or ""
+    line = options.line or _usual_line(profile)
     if bus["protocol"] in USUAL_LINE:
         bus["line"] = line or USUAL_LINE[str(bus["protocol"])]
-    elif options.line:
-        bus["line"] = options.line
+    elif options.line or (line and bus["protocol"] == "mbus"):
+        bus["line"] = line
     return bus
+
+
+def _usual_line(profile: Profile) -> str:
+    """What its maker sets it to, where the profile says so."""
+    match profile:
+        case ModbusProfile():
+            return profile.modbus.line
+        case MbusProfile():
+            return profile.mbus.line
+    return ""

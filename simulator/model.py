@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 
 from pymodbus.constants import ExcCodes
@@ -21,6 +23,8 @@ from gateway.profile import (
     CanopenProfile,
     DaliPoint,
     DaliProfile,
+    MbusPoint,
+    MbusProfile,
     ModbusPoint,
     ModbusProfile,
     Point,
@@ -29,6 +33,7 @@ from gateway.profile import (
 from simulator.can import HEARTBEAT_S, Beat, CanFrame
 from simulator.curve import Curve, limits
 from simulator.dali import Gear
+from simulator.mbus import Meter, day, moment, record
 from simulator.modbus import Area, IllegalAddress, Refusal
 from simulator.register import bytes_of, raw_of, shift_of
 
@@ -265,3 +270,80 @@ class ModelNode:
             for i, (byte, its) in enumerate(zip(data, bits, strict=True), point.byte):
                 out[i] = out[i] & ~its | byte
         return bytes(out)
+
+
+_VIFS: dict[str, tuple[bytes, float]] = {
+    "volume": (b"\x13", 1e3), "volume_flow": (b"\x3b", 1e3), "energy": (b"\x03", 1e3), "power": (b"\x2b", 1e3),
+    "mass": (b"\x1b", 1), "flow_temperature": (b"\x59", 100), "return_temperature": (b"\x5d", 100),
+    "temperature_difference": (b"\x61", 100), "external_temperature": (b"\x65", 100), "pressure": (b"\x68", 1e3),
+    "on_time": (b"\x22", 1), "operating_time": (b"\x26", 1), "averaging_duration": (b"\x72", 1),
+    "actuality_duration": (b"\x76", 1), "heat_cost_units": (b"\x6e", 1), "error_flags": (b"\xfd\x17", 1),
+    "digital_output": (b"\xfd\x1a", 1), "digital_input": (b"\xfd\x1b", 1), "voltage": (b"\xfd\x46", 1e3),
+    "current": (b"\xfd\x59", 1e3), "remaining_battery": (b"\xfd\x74", 1), "relative_humidity": (b"\xfb\x1a", 10),
+    "manufacturer": (b"\x7f", 1),
+}  # fmt: skip
+"""VIF of each quantity, and how many counts of it one unit of the point is (EN 13757-3, tables 10, 12 and 14)."""
+_FUNCTION = {"instantaneous": 0, "maximum": 1, "minimum": 2}
+_TELEGRAM = 200
+"""Bytes of records that a telegram is filled with."""
+
+
+class ModelMeter:
+    """The meter of an M-Bus profile. `meter` is what goes on the line; its dates are the clock's, its status byte has the
+    bits that points see in it."""
+
+    def __init__(self, profile: MbusProfile, address: int, clock: Clock, seed: int, name: str) -> None:
+        self.values = Values(profile.point, clock, seed, name)
+        self._points, self._clock = profile.point, clock
+        primary, identification = (address, 12345678) if address <= 250 else (0, address)
+        self.meter = Meter(primary, self._telegrams, identification)
+
+    def _telegrams(self) -> list[bytes]:
+        places: dict[tuple[object, ...], dict[int, list[MbusPoint]]] = {}
+        self.meter.status = 0
+        for point in self._points:
+            if point.quantity == "status":
+                self.meter.status |= self._bits([point])
+                continue
+            named = (point.quantity, point.function, point.storage, point.tariff, point.subunit, point.modifiers)
+            places.setdefault(named, {}).setdefault(point.index, []).append(point)
+        telegrams = [b""]
+        for at in places.values():
+            for index in range(max(at) + 1):
+                said = self._record(at.get(index) or next(iter(at.values())), known=index in at)
+                if len(telegrams[-1]) + len(said) > _TELEGRAM:
+                    telegrams.append(b"")
+                telegrams[-1] += said
+        return telegrams
+
+    def _record(self, points: list[MbusPoint], *, known: bool) -> bytes:
+        point = points[0]
+        said = partial(
+            record,
+            function=_FUNCTION[point.function],
+            storage=point.storage,
+            tariff=point.tariff,
+            subunit=point.subunit,
+        )
+        if point.quantity in ("date", "datetime"):
+            self.values.held[point.name] = _minute(self._clock(), whole_day=point.quantity == "date")
+            now = datetime.fromtimestamp(self._clock(), UTC)
+            vif, raw = (b"\x6c", day(now)) if point.quantity == "date" else (b"\x6d", moment(now))
+            return said(vif, int.from_bytes(raw, "little", signed=True), len(raw))
+        vif, counts = _VIFS[point.quantity]
+        value = self._bits(points) if any(p.mask for p in points) else (self.values.now(point.name) or 0.0) * counts
+        chain = [*vif, *point.modifiers]
+        head = bytes(byte | 0x80 for byte in chain[:-1]) + bytes((chain[-1] & 0x7F,))
+        return said(head, round(value) if known else 0, 6)
+
+    def _bits(self, points: list[MbusPoint]) -> int:
+        """The number that these points see, each through its mask."""
+        bits = 0
+        for point in points:
+            value = round(self.values.now(point.name) or 0.0)
+            bits |= value << shift_of(point.mask) & point.mask if point.mask else value
+        return bits
+
+
+def _minute(time_s: float, *, whole_day: bool) -> float:
+    return time_s // (86400 if whole_day else 60) * (86400.0 if whole_day else 60.0)

@@ -11,10 +11,14 @@ from typing import Any, cast
 from simulator import bluez, can, dali, line, modbus
 from simulator.line import Faults
 
+MBUS_FAULTS = ("crc", "bitflip", "truncated", "noise", "gap", "late", "silent", "collision", "split")
+"""What a line does to telegrams; the rest of a line's faults are answers of Modbus."""
+
 KNOWN: Mapping[str, tuple[str, ...]] = {
     "modbus-rtu": line.FAULT_KINDS,
     "modbus-rtu-tcp": line.FAULT_KINDS,
     "modbus-tcp": modbus.TCP_FAULT_KINDS,
+    "mbus": MBUS_FAULTS,
     "dali-sci": dali.FAULT_KINDS,
     "ble": bluez.FAULTS,
     "slcan": can.FAULT_KINDS,
@@ -96,6 +100,7 @@ def radio_faults(odds: tuple[Odds, ...], seed: int) -> Faults[bluez.BluezFault]:
 FAULTS_OF: Mapping[str, Callable[[tuple[Odds, ...], int], Faults[Any]]] = {
     "modbus-rtu": line_faults,
     "modbus-rtu-tcp": line_faults,
+    "mbus": line_faults,
     "modbus-tcp": tcp_faults,
     "dali-sci": dali_faults,
     "ble": radio_faults,

@@ -25,11 +25,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gateway.codec.mbus import LINE as MBUS_LINE
 from gateway.codec.slcan import BITRATES
 from gateway.errors import SiteError
 from gateway.language import say
 from gateway.lone import add_bus_options, lone_site, profile_given
-from gateway.profile import BthomeProfile, CanopenProfile, DaliProfile, ModbusProfile, RuuviProfile
+from gateway.profile import BthomeProfile, CanopenProfile, DaliProfile, MbusProfile, ModbusProfile, RuuviProfile
 from gateway.site import LOOPBACK, Can, Device, Radio, Serial, Site, Tcp, load_site
 from simulator.bluez import Advertisement, BluezFault, SimulatedBluez
 from simulator.can import Adapter as CanAdapter
@@ -39,10 +40,10 @@ from simulator.fleet import fleet
 from simulator.line import Faults, Line
 from simulator.modbus import Device as ModbusDevice
 from simulator.modbus import RtuOverTcp, TcpServer
-from simulator.model import Clock, ModelBeacon, ModelGear, ModelNode, ModelRegisters, ModelTag
+from simulator.model import Clock, ModelBeacon, ModelGear, ModelMeter, ModelNode, ModelRegisters, ModelTag
 from simulator.odds import KNOWN, Odds, can_faults, dali_faults, line_faults, parse_odds, radio_faults, tcp_faults
 
-SERVED = ("modbus-rtu", "modbus-tcp", "modbus-rtu-tcp", "dali-sci", "ble", "slcan")
+SERVED = ("modbus-rtu", "modbus-tcp", "modbus-rtu-tcp", "dali-sci", "mbus", "ble", "slcan")
 ADVERTISE_S = 1.0
 BLUEZ_SOCKET = "guet-bluez.socket"
 
@@ -158,6 +159,16 @@ async def serve_site(
             can = CanAdapter(BITRATES[bus.bitrate][1:2], can_faults(odds, chance))
             await stack.enter_async_context(SimulatedSlcan(can, nodes, clock, link=Path(bus.port)))
             served.append(Served(name, bus.port, devices, partial(_overheard, can)))
+        elif bus.protocol == "mbus":
+            meters = [
+                ModelMeter(device.profile, device.number, clock, seed, device.name).meter
+                for device in devices
+                if isinstance(device.profile, MbusProfile)
+            ]
+            baud, framing = (bus.line or MBUS_LINE).split()
+            wires = Line(int(baud), framing, units=meters, faults=line_faults(odds, chance), link=Path(bus.port))
+            await stack.enter_async_context(wires)
+            served.append(Served(name, bus.port, devices, partial(_carried, wires)))
         elif bus.protocol == "dali-sci":
             gears = [
                 ModelGear(device.profile, device.number, clock, seed, device.name)
@@ -208,13 +219,14 @@ async def _modbus(
             [f"bus {name!r}: {where}: {error.strerror or error}; end what uses it or give another"]
         ) from None
 
-    def told() -> Mapping[str, Any]:
-        said: dict[str, Any] = {"requests": port.requests, "faults": dict(port.faults.happened)}
-        if isinstance(port, Line):
-            said |= {"violations": port.violations, "wrong_speed": port.wrong_speed}
-        return said
+    return Served(name, where, devices, partial(_carried, port))
 
-    return Served(name, where, devices, told)
+
+def _carried(port: Line | TcpServer | RtuOverTcp) -> Mapping[str, Any]:
+    said: dict[str, Any] = {"requests": port.requests, "faults": dict(port.faults.happened)}
+    if isinstance(port, Line):
+        said |= {"violations": port.violations, "wrong_speed": port.wrong_speed}
+    return said
 
 
 def _frames(adapter: Adapter) -> Mapping[str, Any]:

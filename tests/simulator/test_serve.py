@@ -52,6 +52,15 @@ name = "rue"
 protocol = "dali-sci"
 port = "{folder}/ttyDALI"
 [[bus]]
+name = "compteurs"
+protocol = "mbus"
+port = "{folder}/ttyMBUS"
+line = "9600 8E1"
+[[bus]]
+name = "gaine"
+protocol = "slcan"
+port = "{folder}/ttyCAN"
+[[bus]]
 name = "radio"
 protocol = "ble"
 [[device]]
@@ -84,6 +93,16 @@ profile = "lighting/dali_led_gear"
 bus = "rue"
 address = 5
 every = "5s"
+[[device]]
+name = "chaleur"
+profile = "heating/kamstrup_multical_601"
+bus = "compteurs"
+address = "12345678"
+every = "1s"
+[[device]]
+name = "ascenseur"
+profile = "guet/canopen_lift"
+bus = "gaine"
 [[device]]
 name = "bac"
 profile = "waste/bthome_bin"
@@ -207,4 +226,4 @@ def test_a_fault_without_a_bus_is_for_all_that_know_it(site_file: Path) -> None:
     site = load_site(site_file, PROFILES)
     found = _faults(["rue:garbled=0.1", "armoire:reset=0.2"], site)
     assert {name: odds[0].kind for name, odds in found.items()} == {"rue": "garbled", "armoire": "reset"}
-    assert set(_faults(["silent=0.1"], site)) == {"rs485", "armoire", "pont", "rue"}
+    assert set(_faults(["silent=0.1"], site)) == {"rs485", "armoire", "pont", "rue", "compteurs"}
