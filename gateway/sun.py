@@ -2,7 +2,7 @@
 
 The short series of the NOAA solar calculator (after Meeus, Astronomical Algorithms, ch. 25): good to a minute below the
 polar circles, forty lines, quick enough to be asked anew, and nothing to install or keep up to date. `astral`, which other
-people maintain, is its judge in the tests and in `guet bench lighting` (docs/decisions/0030).
+people maintain, is its judge in the tests and in `guet bench lighting` (docs/decisions/0032).
 """
 
 from __future__ import annotations
