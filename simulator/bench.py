@@ -5,7 +5,6 @@ Status 1 when the bench's report holds lines under "missed": each is a figure th
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
 import json
 import os
@@ -13,6 +12,7 @@ import platform
 import sys
 import time
 from datetime import UTC, datetime
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,7 @@ def bench(argv: list[str]) -> int:
     parser.add_argument("--json", type=Path, default=None, metavar="FILE")
     options, more = parser.parse_known_args(argv)
     started = time.monotonic()
-    sys.path.insert(0, str(FOLDER.parents[1]))  # by its name, so that the processes it starts can import it too
-    run = importlib.import_module(f"tests.bench.{options.name}").run
+    run = _load(options.name).run
     found: dict[str, Any] = run(**_arguments(run, more))
     report = {
         "bench": options.name,
@@ -52,6 +51,17 @@ def bench(argv: list[str]) -> int:
         head = say("guet bench : figures non tenues :", "guet bench: figures missed:")
         sys.stderr.write("\n  ".join([head, *missed]) + "\n")
     return 1 if missed else 0
+
+
+def _load(name: str) -> Any:
+    """The bench as a module with a name, so that processes that it starts can import it too."""
+    sys.path.insert(0, str(FOLDER.parents[1]))
+    spec = spec_from_file_location(f"tests.bench.{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _arguments(run: Any, more: list[str]) -> dict[str, Any]:

@@ -127,8 +127,7 @@ class Update:
         if self._release is not None or self._file is None or not 2 * self.received - 2 < length <= 2 * self.received:
             self._forget(_MALFORMED)
             return
-        self._file.close()
-        self._file = None
+        self._file = _closed(self._file)
         record = slots.load(self._folder)
         if record.trial:
             self._forget(_TRIAL_RUNNING)
@@ -194,7 +193,7 @@ class Update:
 
     def _next_wanted(self, index: int):
         """From file `index` on, skip those that are there or can be copied; then ask for the next."""
-        self._close()
+        self._file = _closed(self._file)
         for i, (name, size, digest) in enumerate(self._files()):
             if i < index or self._is_there(name, digest):
                 yield
@@ -246,7 +245,7 @@ class Update:
         """The whole file is here: on to the next, or, when its hash is wrong, the same again from its start. That takes
         hashing and copying, too long for a frame: `work` does it, and meanwhile the node says it is busy."""
         good = self._hash.digest() == self._wanted_digest
-        self._close()
+        self._file = _closed(self._file)
         self._resume = self.wanted + 1 if good else self.wanted
         self.state = _CHECKING
 
@@ -254,6 +253,7 @@ class Update:
         if self.state != _COMPLETE:
             self._forget(_DAMAGED)
             return
+        self.state = _CHECKING
         for name, _, digest in self._files():
             if release.file_digest(self._slot + "/" + name, self._chunk) != digest:
                 self._forget(_DAMAGED)
@@ -271,20 +271,22 @@ class Update:
         return -DEVICE_FAILURE
 
     def _forget(self, state: int) -> None:
-        self._close()
+        self._file = _closed(self._file)
+        self._offer = _closed(self._offer)
         self._release = None
-        if self._offer is not None:
-            self._offer.close()
-            self._offer = None
         self._resume = -1
         self.received = 0
         self.wanted = _NONE_WANTED
         self.state = state
 
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+
+def _closed(file):
+    """None, with the file closed; that its last bytes did not get to storage is found by their hash."""
+    if file is not None:
+        try:
+            file.close()
+        except OSError:
+            pass
 
 
 def _has_folder(path: str) -> bool:

