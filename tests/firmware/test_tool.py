@@ -89,6 +89,30 @@ def test_mistakes_are_told_with_status_two(tmp_path: Path, capsys: pytest.Captur
     assert "expected" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["build", "lamp", "--out", "x", "--release-version", "0"], "attendu 1 à 2^30"),
+        (["build", "lamp", "--out", "x", "--hardware", "un"], "attendu par exemple 1-3"),
+        (["build", "lamp", "--out", "x", "--key", "absente.pem"], "absente.pem : illisible"),
+        (["flash", "bin", "--folder", "x", "--bthome-key", "12zz"], "bthome_key : attendu 32 chiffres hexadécimaux"),
+        (["flash", "bin", "--folder", "x", "--public-key", "ab"], "release_key : attendu 128 chiffres hexadécimaux"),
+        (["flash", "bin", "--folder", "x", "--unit-id", "0"], "1 à 247"),
+        (["status", "--port", "absent", "--line", "9600"], "attendu par exemple '19200 8E1'"),
+        (["status", "--port", "absent"], "absent : ne s'ouvre pas ; est-il branché"),
+        (["update", "absent", "--port", "absent"], "absent : ne contient pas de version faite par guet node build"),
+    ],
+)
+def test_mistakes_are_told_in_french_with_what_to_do(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("GUET_LANG", "fr")
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) in (1, 2)
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [], "nothing half made"
+
+
 def test_update_and_status_from_the_command_line(
     micropython: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +128,12 @@ def test_update_and_status_from_the_command_line(
         port = ["--port", os.ttyname(rig.client_tty), "--line", LINE]
         assert main(["update", str(out), *port]) == 0
         rig.until(lambda: main(["status", *port, "--json"]) == 0 and '"slot": "b"' in capsys.readouterr().out)
+        os.environ["GUET_LANG"] = "fr"  # put back by conftest
+        assert main(["status", *port, "--journal", "--set-time"]) == 0
+        shown = capsys.readouterr().out
+        for title in ("nœud                         bin", "emplacement                  b", "mise à jour", "état"):
+            assert title in shown, shown
+        assert "inconnue" not in shown.splitlines()[-1]
         assert main(["status", *port, "--unit-id", "99"]) == 1
     finally:
         rig.close()

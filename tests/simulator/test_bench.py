@@ -13,7 +13,8 @@ from simulator import bench
 
 ONE = """
 def run(requests: int = 5, node: str = "lamp"):
-    return {"requests": requests, "node": node, "missed": [f"turnaround: expected less than {requests}"] if requests > 9 else []}
+    missed = [f"turnaround: expected less than {requests}"] if requests > 9 else []
+    return {"requests": requests, "node": node, "missed": missed}
 """
 
 
