@@ -68,6 +68,8 @@ REMEMBERED_AT_ONCE = 500
 SETTLE_S = 5.0
 """Site time that answers may take after a period's end before it is closed."""
 STATUS_EVERY_S = 3600.0
+ALIVE_PERIODS = 4
+"""Periods of summaries within which the judge must have had its turn."""
 LAST_WORDS_S = 15.0
 """Real time that the outbox gets to empty itself when the gateway is told to end."""
 LONGEST_RETRY_S = 900.0
@@ -194,6 +196,7 @@ class Gateway:
         self._inputs, self._interlocks = frozenset(inputs_of(site)), frozenset(interlock_inputs_of(site))
         self.boot = f"{os.getpid()}-{clock.now():.0f}"
         self.actions: list[Done] = []
+        self._judged_s = clock.monotonic()
 
     @property
     def online(self) -> bool:
@@ -426,6 +429,10 @@ class Gateway:
                         watch.add(summary)
         return names
 
+    def alive(self) -> bool:
+        """Whether the judge has had its turn lately; for the watchdog."""
+        return self.clock.monotonic() - self._judged_s < ALIVE_PERIODS * self.site.period_s
+
     async def _tick(self) -> None:
         """Ends periods, judges, and has what came of it on disk before it goes on."""
         async with self._judging:
@@ -439,6 +446,7 @@ class Gateway:
             async with self._judging:
                 now_s = self.clock.now()
                 await self._judge(now_s)
+            self._judged_s = self.clock.monotonic()
             if not 0 <= now_s - status_s < STATUS_EVERY_S:
                 status_s = now_s
                 self.store.put(Kind.STATUS, now_s, self.status())

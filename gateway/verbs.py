@@ -29,6 +29,7 @@ from gateway.replay import write_alerts
 from gateway.site import Can, Serial, Site, load_site
 from gateway.store import Store
 from gateway.watch import Watch
+from gateway.watchdog import supervised
 
 
 def run(argv: list[str]) -> int:
@@ -182,5 +183,6 @@ async def _run(
             from gateway.web.page import serve
 
             await stack.enter_async_context(serve(gateway, page, progress))
+        await stack.enter_async_context(supervised(gateway.alive))
         await gateway.run()
     return 0

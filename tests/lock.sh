@@ -10,6 +10,7 @@ compile() {
         --no-header --no-emit-index-url --no-annotate --quiet --output-file "$out"
 }
 compile requirements.lock --extra central --extra node
+compile requirements-gateway.lock --constraint requirements.lock
 compile requirements-dev.lock --extra central --extra node --extra dev --constraint requirements.lock
 for board in esp32 rp2; do
     echo "micropython-$board-stubs==1.29.0.post1" | uv pip compile - --universal --python-version 3.11 --generate-hashes \

@@ -1,0 +1,70 @@
+"""`install.sh` below a folder: a real installation, an upgrade, the way back, the removal. People's files outlive them all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVICE = ROOT / "gateway" / "system" / "guet.service"
+
+
+def install(root: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = ["sh", str(ROOT / "install.sh"), "--root", str(root), *more]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=500)
+
+
+def guet(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(root / "usr/local/bin/guet"), "--lang", "fr", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, cwd=root)
+
+
+@pytest.mark.timeout(900)
+def test_it_installs_upgrades_goes_back_and_leaves_what_people_wrote(tmp_path: Path) -> None:
+    done = install(tmp_path)
+    if done.returncode and "CI" not in os.environ:
+        pytest.skip(f"NOT TRIED: no packages can be had here: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr
+    first = (tmp_path / "opt/guet/current").readlink()
+    assert guet(tmp_path, "profile", "check", "water/keller_x_line").returncode == 0
+    site = tmp_path / "etc/guet/site.toml"
+    site.write_text("# mine\n", encoding="utf-8")
+
+    assert install(tmp_path).returncode == 0
+    second = (tmp_path / "opt/guet/current").readlink()
+    assert second != first
+    assert site.read_text(encoding="utf-8") == "# mine\n"
+    assert install(tmp_path, "--back").returncode == 0
+    assert (tmp_path / "opt/guet/current").readlink() == first
+    assert guet(tmp_path, "--version").returncode == 0
+
+    assert install(tmp_path, "--remove").returncode == 0
+    assert not (tmp_path / "opt/guet").exists()
+    assert site.read_text(encoding="utf-8") == "# mine\n"
+    assert install(tmp_path, "--purge").returncode == 0
+    assert not site.exists()
+
+
+def test_an_unknown_word_changes_nothing(tmp_path: Path) -> None:
+    assert install(tmp_path, "--frobnicate").returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_there_is_no_way_back_before_the_first_upgrade(tmp_path: Path) -> None:
+    done = install(tmp_path, "--back")
+    assert done.returncode == 1
+    assert "version d'avant" in done.stderr
+
+
+def test_the_unit_is_one_that_systemd_takes() -> None:
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("NOT TRIED: no systemd-analyze on this machine")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(SERVICE)], check=False, capture_output=True, text=True, timeout=60
+    )
+    said = [line for line in done.stderr.splitlines() if "guet" in line and "not executable" not in line]
+    assert said == []
