@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+import tty
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -139,6 +143,41 @@ class Board:
 def _die_with_parent() -> None:
     """Linux: the board's process ends with the one that tends it, whatever ends that (PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Wire:
+    """A line in memory: two ptys, and a thread that carries what is said from each to the other. `near` and `far` are
+    their paths; both stay open, whoever comes and goes."""
+
+    def __init__(self) -> None:
+        self._ends = [pty.openpty(), pty.openpty()]
+        for _, slave in self._ends:
+            tty.setraw(slave)
+        self.near, self.far = (os.ttyname(slave) for _, slave in self._ends)
+        self.far_end = self._ends[1][1]
+        """The far pty's own descriptor."""
+        self._stop = threading.Event()
+        self._carrier = threading.Thread(target=self._carry, daemon=True)
+        self._carrier.start()
+
+    def close(self) -> None:
+        """Ends the line."""
+        self._stop.set()
+        self._carrier.join(timeout=5)
+        for ends in self._ends:
+            for end in ends:
+                os.close(end)
+
+    def _carry(self) -> None:
+        (one, _), (other, _) = self._ends
+        for master in (one, other):
+            os.set_blocking(master, False)
+        while not self._stop.is_set():
+            for master in select.select([one, other], [], [], 0.1)[0]:
+                try:
+                    os.write(other if master == one else one, os.read(master, 512))
+                except BlockingIOError:
+                    pass  # nobody reads there: what was said is lost, as on a real line
 
 
 def wait_for(path: str, seconds: float) -> None:

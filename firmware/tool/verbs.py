@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from firmware.tool.build import NODES, BuildError, Release, Signer, build, flash_image, mpy_cross, new_key
-from firmware.tool.simulate import HEAP, HEAP_TO_COMPILE, Board, SimulationError, fresh, install, wait_for
+from firmware.tool.simulate import HEAP, HEAP_TO_COMPILE, Board, SimulationError, Wire, fresh, install, wait_for
 from gateway.language import say
 
 USAGE, PROBLEM = 2, 1
@@ -69,7 +69,9 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("simulate", help="un nœud dans un vrai MicroPython, sur un pty / in a real MicroPython")
     verb.add_argument("node", choices=NODES)
-    verb.add_argument("--port", required=True, metavar="TTY")
+    verb.add_argument(
+        "--port", metavar="TTY", help="sinon une ligne est créée et nommée / else a line is made and named"
+    )
     verb.add_argument("--analogue", type=Path, metavar="FILE", help="fichier : 0 à 65535 / file with 0 to 65535")
     verb.add_argument("--folder", type=Path, help="mémoire gardée d'une fois à l'autre / flash kept between runs")
     verb.add_argument("--for", dest="seconds", type=float)
@@ -132,7 +134,10 @@ def _release(options: argparse.Namespace) -> tuple[Release, Signer | None]:
     if not 1 <= options.release_version < 1 << 30:
         given = options.release_version
         raise BuildError(
-            say(f"--release-version {given} : attendu 1 à 2^30 - 1", f"--release-version {given}: expected 1 to 2^30 - 1")
+            say(
+                f"--release-version {given} : attendu 1 à 2^30 - 1",
+                f"--release-version {given}: expected 1 to 2^30 - 1",
+            )
         )
     low, _, high = options.hardware.partition("-")
     if not low.isdigit() or not (high or low).isdigit():
@@ -371,16 +376,25 @@ def _simulate(options: argparse.Namespace) -> int:
         if not (folder / "boot.rec").exists():
             fresh(folder)
             install(flash_image(build(options.node, 1, (1, 1), None), _config(options, options.node, None)), folder)
-        signals = {"SIM_UART1": options.port, "SIM_CLOCK": "1"}
+        wire = None if options.port else Wire()
+        port = wire.near if wire else options.port
+        signals = {"SIM_UART1": port, "SIM_CLOCK": "1"}
         if options.analogue:
             signals["SIM_ADC26"] = str(options.analogue.resolve())
-        wait_for(options.port, 10)
-        board = Board(folder.resolve(), signals, HEAP if mpy_cross() else HEAP_TO_COMPILE)
+        board: Board | None = None
         try:
+            wait_for(port, 10)
+            board = Board(folder.resolve(), signals, HEAP if mpy_cross() else HEAP_TO_COMPILE)
             board.power_on()
+            if wire:
+                asked = f'guet node status --port {wire.far} --line "19200 8N1" --unit-id {options.unit_id}'
+                print(say(f"ligne : {wire.far} ; par exemple :", f"line: {wire.far}; for example:"), asked, flush=True)
             board.run(options.seconds)
         except KeyboardInterrupt:
             pass
         finally:
-            board.power_off()
+            if board:
+                board.power_off()
+            if wire:
+                wire.close()
     return 0

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
-import threading
 import time
-import tty
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from firmware.tool.build import Signer, build, flash_image, new_key
 from firmware.tool.bus import Node, open_line
-from firmware.tool.simulate import Board, install
+from firmware.tool.simulate import Board, Wire, install
 from firmware.tool.verbs import configuration
 
 LINE = "19200 8N1"  # a pty has no parity
@@ -40,22 +35,18 @@ class Rig:
         install(
             flash_image(build(node, version, (1, 1), self.signer), configuration(node, line=LINE, **more)), self.flash
         )
-        self._node_end = self._pty()
-        self._client_end = self._pty()
-        self._stop = threading.Event()
-        self._bridge = threading.Thread(target=self._carry)
-        self._bridge.start()
+        self._wire = Wire()
         for name, value in signals.items():
             self.set(name, value)
         env = {f"SIM_{name}": str(self._pins / name) for name in SIGNALS if (self._pins / name).exists()}
-        env |= {"SIM_UART1": os.ttyname(self._node_end[1]), "SIM_LOG": str(self.log), "SIM_BLE": str(self.heard)}
+        env |= {"SIM_UART1": self._wire.near, "SIM_LOG": str(self.log), "SIM_BLE": str(self.heard)}
         self.board = Board(self.flash, env)
-        self.client = open_line(os.ttyname(self._client_end[1]), LINE, timeout_s=0.4, retries=1)
+        self.client = open_line(self._wire.far, LINE, timeout_s=0.4, retries=1)
 
     @property
     def client_tty(self) -> int:
         """The line's other end, for whoever wants to be the client instead of `client`."""
-        return self._client_end[1]
+        return self._wire.far_end
 
     @property
     def service(self) -> Node:
@@ -104,22 +95,7 @@ class Rig:
     def close(self) -> None:
         self.board.power_off()
         self.client.close()
-        self._stop.set()
-        self._bridge.join(timeout=5)
-        for ends in (self._node_end, self._client_end):
-            for fd in ends:
-                os.close(fd)
-
-    def _pty(self) -> tuple[int, int]:
-        master, slave = pty.openpty()
-        tty.setraw(slave)
-        return master, slave
-
-    def _carry(self) -> None:
-        here, there = self._node_end[0], self._client_end[0]
-        while not self._stop.is_set():
-            for fd in select.select([here, there], [], [], 0.1)[0]:
-                os.write(there if fd == here else here, os.read(fd, 512))
+        self._wire.close()
 
 
 def damage(path: Path) -> None:

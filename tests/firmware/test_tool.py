@@ -181,6 +181,26 @@ def test_simulate_answers_on_a_pty_and_follows_its_file(micropython: Path, tmp_p
         os.close(end)
 
 
+def test_simulate_makes_a_line_and_names_it(
+    micropython: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "import sys; from firmware.tool import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "simulate", "lamp", "--unit-id", "9"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        (port,) = re.findall(r"line: (\S+);", said)
+        asked = ["status", "--port", port, "--line", LINE, "--unit-id", "9"]
+        until = time.monotonic() + 20
+        while main(asked) != 0 and time.monotonic() < until:
+            pass
+        assert re.search(r"^node +lamp$", capsys.readouterr().out, re.M), said
+    finally:
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+
+
 def test_a_fresh_board_is_never_put_over_something_else(tmp_path: Path) -> None:
     from firmware.tool.simulate import SimulationError, fresh
 
