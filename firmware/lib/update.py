@@ -153,7 +153,7 @@ class Update:
             self._forget(_MISFITS[misfit])
             return
         self._digest = release.digest_of(offer, self._chunk, length)
-        self._clear_slot(record, offered)
+        yield from self._clear_slot(record, offered)
         with open(self._slot + "/release.new", "wb") as new:
             self._copy(offer, new, length)
         self._release = offered
@@ -167,7 +167,7 @@ class Update:
         digest = release.digest_of(offer, self._chunk, signed)
         return p256.verification(self._key, digest, offer.read(length - signed))
 
-    def _clear_slot(self, record: slots.BootRecord, offered: release.Release) -> None:
+    def _clear_slot(self, record: slots.BootRecord, offered: release.Release):
         """The slot that does not run is no longer to be started; of its files, those go that the release has not."""
         slot = record.target(self._running)
         self._slot = self._folder + "/" + slots.NAMES[slot]
@@ -178,6 +178,7 @@ class Update:
         for name in os.listdir(self._slot):
             if not any(wanted == name for wanted, _, _ in offered.files()):
                 os.remove(self._slot + "/" + name)
+            yield
 
     def _copy(self, old, new, n: int = -1) -> None:
         """An open file's bytes, or its first n."""

@@ -20,7 +20,13 @@ class Rig:
     """`signals` are written before power comes on."""
 
     def __init__(
-        self, folder: Path, node: str, config: Mapping[str, Any] = {}, version: int = 1, **signals: int
+        self,
+        folder: Path,
+        node: str,
+        config: Mapping[str, Any] = {},
+        version: int = 1,
+        patience_s: float = 0.4,
+        **signals: int,
     ) -> None:
         self.pem = new_key()
         self.signer = Signer(self.pem)
@@ -41,7 +47,7 @@ class Rig:
         env = {f"SIM_{name}": str(self._pins / name) for name in SIGNALS if (self._pins / name).exists()}
         env |= {"SIM_UART1": self._wire.near, "SIM_LOG": str(self.log), "SIM_BLE": str(self.heard)}
         self.board = Board(self.flash, env)
-        self.client = open_line(self._wire.far, LINE, timeout_s=0.4, retries=1)
+        self.client = open_line(self._wire.far, LINE, timeout_s=patience_s, retries=1)
 
     @property
     def client_tty(self) -> int:

@@ -75,7 +75,7 @@ def test_whatever_becomes_of_updates_a_node_can_be_reached_and_updated(
 ) -> None:
     random = Random(seed)
     node = NODES[seed % len(NODES)]
-    rig = Rig(tmp_path, node, version=5)
+    rig = Rig(tmp_path, node, version=5, patience_s=3)  # the machine may be busy
     rigs.append(rig)
     rig.board.power_on()
     rig.answering()
@@ -99,8 +99,8 @@ def test_whatever_becomes_of_updates_a_node_can_be_reached_and_updated(
             rig.board.power_off()
             time.sleep(random.random() / 5)
             rig.board.power_on()
-        rig.until(lambda: rig.service.status()["slot"] in ("a", "b"), seconds=30)
-        rig.until(lambda: "on trial" not in rig.service.status()["status"], seconds=30)
+        rig.until(lambda: rig.service.status()["slot"] in ("a", "b"), seconds=60)
+        rig.until(lambda: "on trial" not in rig.service.status()["status"], seconds=60)
         status = rig.service.status()
         record = slots.load(str(rig.flash))
         assert status["version"] in genuine, f"seed {seed}, {step}, {fate}: runs {status['version']}"
@@ -108,7 +108,7 @@ def test_whatever_becomes_of_updates_a_node_can_be_reached_and_updated(
         floor = record.floor
     final = _signed_release(rig, node, max(genuine) + 1, random, b"")
     rig.service.update(final)
-    rig.until(lambda: rig.service.status()["version"] == final.version and _settled(rig), seconds=30)
+    rig.until(lambda: rig.service.status()["version"] == final.version and _settled(rig), seconds=60)
 
 
 def _settled(rig: Rig) -> bool:
