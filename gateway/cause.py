@@ -88,6 +88,10 @@ CAUSES: Mapping[str, _Words] = {
         "No device answers on the bus {bus}, at none of the settings tried ({lines})",
         "Vérifiez l'alimentation des appareils, puis les fils A et B (échangez-les), puis la parité réglée sur eux.",
         "Check the devices' supply, then wires A and B (try to swap them), then the parity that is set on them."),
+    "GUET-307": _Words(
+        "Sur le bus CAN {bus} il n'y a aucune trame", "There is no frame at all on the CAN bus {bus}",
+        "Vérifiez le débit ({rate} bit/s), les fils CAN-H et CAN-L, puis l'alimentation de la commande.",
+        "Check the bit rate ({rate} bit/s), wires CAN-H and CAN-L, then the controller's supply."),
     "GUET-401": _Words(
         "À l'adresse {address} rien ne répond, alors que le reste du bus répond",
         "At address {address} nothing answers, while the rest of the bus does",

@@ -124,7 +124,7 @@ class Look:
         self._settings = gateway.site.buses[bus.name]
         self._line = self._settings.line if isinstance(self._settings, Serial) else ""
         self._speaks = SPOKEN_ON[self._settings.protocol][0]
-        self._expected = {int(device.address): device for device in bus.devices if isinstance(device.address, int)}
+        self._expected = {device.number: device for device in bus.devices}
         self._found: dict[int, Found] = {}
         self._elsewhere: dict[int, Found] = {}  # at another setting of the line
         self._fits: dict[tuple[int, str], Fit] = {}
@@ -200,7 +200,9 @@ class Look:
         if state in ("answers", "refuses"):
             fits = await self._fit(address, device) if device else None
             found = replace(found, fits=fits.fits if fits else None)
-            if not found.fits:
+            if fits and fits.garbled and not fits.fits:
+                found = replace(found, state="garbled")  # it answers now and then: noise, or two that share the address
+            elif not found.fits:
                 yield Progress(self._bus.name, 0, 0, say(f"adresse {address} : essai des profils",
                                                          f"address {address}: trying profiles"))  # fmt: skip
                 identity = await self._identity(address)
@@ -399,7 +401,7 @@ class Look:
         if address in explained:
             return
         for other in self._expected.values():
-            there = int(other.address)
+            there = other.number
             swapped = (
                 other.name != device.name
                 and (found := self._found.get(there)) is not None

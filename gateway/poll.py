@@ -406,6 +406,11 @@ class HeardBus:
             tasks.create_task(self._miss(), name=f"miss {self.name}")
 
     @property
+    def unusable(self) -> str:
+        """Why the adapter cannot be used; empty while it can."""
+        return self._adapter_error
+
+    @property
     def trouble(self) -> str:
         """What is wrong with the radio and what was tried, in words for people; empty while nothing is."""
         return self.ear.trouble or self._adapter_error

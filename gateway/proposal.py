@@ -28,7 +28,8 @@ MOST_BLOCKS = 4
 LEAST_SHARE = 0.75
 """Of the points that were read: so many must be possible."""
 SHOWN = 4
-SILENCES_TO_GIVE_UP = 2
+TRIES = 2
+SILENCES_TO_GIVE_UP = 3
 
 Ask = Callable[[Procedure[bytes]], Awaitable[bytes]]
 """Runs one procedure on the bus, by turns with whoever else uses it."""
@@ -57,12 +58,14 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How a profile goes with a device: so many of the points that were asked for have a possible value."""
+    """How a profile goes with a device: so many of the points that were asked for have a possible value. garbled: requests
+    that were answered by noise only, twice."""
 
     possible: int
     asked: int
     weight: float
     values: tuple[Value, ...]
+    garbled: int = 0
 
     @property
     def fits(self) -> bool:
@@ -95,20 +98,19 @@ class Tried:
         device = lone(name, profile, self.address)
         values: dict[str, float | None] = {}
         flaws: dict[str, Flaw] = {}
-        refused = asked = 0
+        refused = asked = garbled = 0
         points = [point for point in device.points.values() if not point.write_only]
         for block in _some(plan_blocks(device, points, self._codec)):
             asked += len(block.columns)
             try:
-                data = await self._read(block.span, profile.limits())
+                block.decode(await self._read(block.span, profile.limits()), values, flaws)
             except (LinkError, NoAnswer):
                 raise
-            except BusError:
+            except BusError as error:
+                garbled += isinstance(error, GarbledAnswer) and bool(error.raw)
                 refused += 1
                 if refused > 1:
                     break
-                continue
-            block.decode(data, values, flaws)
         possible = [name for name, value in values.items() if value is not None]
         weight = sum(_weight(device.points[name], values[name]) for name in possible) / max(1, asked)
         ordered = sorted(values, key=lambda name: -_weight(device.points[name], values[name]))[:SHOWN]
@@ -119,25 +121,37 @@ class Tried:
         )
         # A device that says of some values that it has none is itself; a refusal of a whole block is another device.
         told = len(possible) + sum(flaw.reason.endswith("pas de valeur") for flaw in flaws.values())
-        return Fit(told if possible else 0, asked, weight, shown)
+        return Fit(told if possible else 0, asked, weight, shown, garbled)
 
     async def _read(self, span: Span, limits: Limits) -> bytes:
         key = (span.area, span.first, span.count)
         if key not in self._seen:
-            try:
-                self._seen[key] = await self._ask(self._codec.read(self.address, span, limits))
-                self._silences = 0
-            except NoAnswer as error:
-                self._silences += 1
-                if self._silences >= SILENCES_TO_GIVE_UP:
-                    raise
-                self._seen[key] = GarbledAnswer(str(error))
-            except (Refused, GarbledAnswer) as error:
-                self._seen[key] = error
+            self._seen[key] = await self._tried(span, limits)
         found = self._seen[key]
         if isinstance(found, BusError):
             raise found
         return found
+
+    async def _tried(self, span: Span, limits: Limits) -> bytes | BusError:
+        """What came, or why nothing did; noise and a single silence are no answer, so it is asked once more after them."""
+        error: BusError
+        for _ in range(TRIES):
+            try:
+                data = await self._ask(self._codec.read(self.address, span, limits))
+            except NoAnswer as silence:
+                error = silence
+                self._silences += 1
+                if self._silences >= SILENCES_TO_GIVE_UP:
+                    raise
+            except Refused as refusal:
+                self._silences = 0
+                return refusal
+            except GarbledAnswer as garbage:
+                error = garbage
+            else:
+                self._silences = 0
+                return data
+        return error if isinstance(error, GarbledAnswer) else GarbledAnswer(str(error))
 
 
 async def proposals(

@@ -11,20 +11,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.check import number
 from gateway.codec import Broadcast, HeardCodec
+from gateway.codec.canopen_lift import PART as CAN_PART
 from gateway.errors import GarbledAnswer, WishError
 from gateway.language import say
 from gateway.look import Account, Finding, Found, Look, Progress, Row, ScanWish
 from gateway.poll import HeardBus
 from gateway.profile import HeardPoint, decoder_of
 from gateway.proposal import Proposal, Value, known_profiles
-from gateway.site import LINE, Device
+from gateway.site import LINE, Can, Device
 from gateway.unit import UNITS
-from gateway.why import deaf_cause, ear_cause, unheard_cause
+from gateway.why import deaf, port_fault, unheard, unusable
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -56,54 +56,62 @@ async def scan(gateway: Gateway, wish: ScanWish) -> AsyncGenerator[Row, None]:
 async def _hear(gateway: Gateway, bus: HeardBus, wish: ScanWish) -> AsyncGenerator[Row, None]:
     """Listens for a while: whoever is heard is there."""
     settings = gateway.site.buses[bus.name]
+    if isinstance(settings, Can) and (broken := port_fault(settings.port)):
+        yield Finding(bus.name, "", broken)
+        return
     loop = asyncio.get_running_loop()
-    began_s, told = loop.time(), set[str]()
-    devices = {speaker.device.name: speaker.device for speaker in bus.speakers.values()}
-
-    def missing() -> list[Device]:
-        heard = {speaker.device.name for sender, speaker in bus.speakers.items() if sender in told}
-        return [device for name, device in devices.items() if name not in heard]
-
+    began_s, told = loop.time(), set[int | str]()
     task = None if gateway.running_since_s is not None else asyncio.create_task(bus.run(), name=f"bus {bus.name}")
     try:
         while (left_s := began_s + wish.seconds - loop.time()) > 0:
-            for sender, heard in list(bus.around.items()):
-                if sender not in told:
-                    told.add(sender)
-                    yield _heard(gateway, bus, heard)
-            if bus.trouble or (wish.addresses == () and bus.speakers and not missing() and not wish.every):
+            for heard in list(bus.around.values()):
+                found = _heard(bus, heard)
+                if found is not None and found.address not in told:
+                    told.add(found.address)
+                    yield found
+            if bus.unusable or (not wish.every and not _missing(bus)):
                 break
-            done = int(wish.seconds - left_s)
-            yield Progress(bus.name, done, int(wish.seconds), say(f"{bus.name} : à l'écoute, {len(told)} entendus",
-                                                                  f"{bus.name}: listening, {len(told)} heard"))  # fmt: skip
+            done, count = int(wish.seconds - left_s), len(told)
+            yield Progress(bus.name, done, int(wish.seconds), say(f"{bus.name} : à l'écoute, {count} entendus",
+                                                                  f"{bus.name}: listening, {count} heard"))  # fmt: skip
             await asyncio.sleep(min(0.5, left_s))
     finally:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-    if bus.trouble:
-        yield Finding(bus.name, "", ear_cause(settings, bus.trouble))
-    elif not told:
-        yield Finding(bus.name, "", deaf_cause(settings, bus.state))
+    missing = _missing(bus)
+    if found_cause := unusable(bus, settings) or deaf(bus, settings):
+        yield Finding(bus.name, "", found_cause)
     else:
-        for device in missing():
-            yield Finding(bus.name, device.name, unheard_cause(settings, device))
-    seconds = round(loop.time() - began_s, 1)
-    polling = gateway.running_since_s is not None
-    there = len(devices) - len(missing())
-    yield Account(bus.name, settings.protocol, "", len(devices), there, 0, seconds, 0.0, polling, bus.state)
+        for device in missing:
+            yield Finding(bus.name, device.name, unheard(device, settings))
+    seconds, polling = round(loop.time() - began_s, 1), gateway.running_since_s is not None
+    expected = len(bus.health)
+    yield Account(
+        bus.name, settings.protocol, "", expected, expected - len(missing), 0, seconds, 0.0, polling, bus.state
+    )
 
 
-def _heard(gateway: Gateway, bus: HeardBus, heard: Broadcast) -> Found:
-    """A sender, with the profiles that its words fit."""
+def _missing(bus: HeardBus) -> list[Device]:
+    """The devices of the site that were not heard."""
+    devices = {speaker.device.name: speaker.device for speaker in bus.speakers.values()}
+    return [device for name, device in devices.items() if bus.health[name].last_answer_s is None]
+
+
+def _heard(bus: HeardBus, heard: Broadcast) -> Found | None:
+    """A sender, with the profiles that its words fit; None for what names no device."""
     speaker = bus.speakers.get(heard.sender)
-    found = Found(bus.name, heard.sender, "", "heard", "", None, strength_dbm=heard.strength_dbm,
-                  evidence=", ".join(sorted(heard.parts)))  # fmt: skip
     if speaker is not None:
-        return replace(
-            found, expected=speaker.device.name, fits=bus.health[speaker.device.name].last_answer_s is not None
-        )
-    return replace(found, proposals=tuple(_spoken(heard)))
+        device = speaker.device
+        fits = bus.health[device.name].last_answer_s is not None
+        return Found(bus.name, device.address, "", "heard", device.name, fits, strength_dbm=heard.strength_dbm)
+    evidence = ", ".join(sorted(heard.parts))
+    if CAN_PART in heard.parts:  # CANopen: the last seven bits of an identifier are the node's number
+        node = int(heard.sender, 16) & 0x7F
+        known = node in (speaker.device.number for speaker in bus.speakers.values())
+        return None if known or not node else Found(bus.name, node, "", "heard", "", None, evidence=heard.sender)
+    proposed = tuple(_spoken(heard))
+    return Found(bus.name, heard.sender, "", "heard", "", None, "", proposed, evidence, heard.strength_dbm)
 
 
 def _spoken(heard: Broadcast) -> Iterator[Proposal]:
@@ -178,9 +186,12 @@ def _found_lines(row: Found) -> Iterator[str]:
 def _state_words(row: Found) -> str:
     if row.state == "garbled":
         return say("deux appareils ? vitesse ? parité ?", "two devices? speed? parity?")
-    if row.strength_dbm is not None:
-        signal = f"{row.strength_dbm} dBm"
-        return say(f"attendu ✔ {signal}", f"expected ✔ {signal}") if row.fits else signal
+    signal = "" if row.strength_dbm is None else f" {row.strength_dbm} dBm"
+    if row.state == "heard" and row.expected:
+        unread = say("entendu, pas compris", "heard, not understood")
+        return (say("attendu ✔", "expected ✔") if row.fits else unread) + signal
+    if signal:
+        return signal.strip()
     match row.fits:
         case True:
             return say("attendu ✔", "expected ✔")

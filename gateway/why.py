@@ -19,7 +19,7 @@ from gateway.check import examined, number
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused, StoreError, WishError
 from gateway.language import say
 from gateway.outbox import Outbox
-from gateway.poll import HeardBus, PolledBus
+from gateway.poll import Health, HeardBus, PolledBus
 from gateway.reading import Quality, Reading
 from gateway.site import AnyBus, Can, Device, Radio, Serial, Site, Tcp
 
@@ -150,13 +150,13 @@ class _Walk:
         if self._bus is None:
             return "note", say("appareil rejoué : ni port ni bus", "a recorded device: no port and no bus")
         settings = self._gateway.site.buses[self._device.bus]
-        if isinstance(settings, Serial) and (found := port_fault(settings.port)):
+        if isinstance(settings, Serial | Can) and (found := port_fault(settings.port)):
             raise _Broken(found)
         if isinstance(self._bus, HeardBus):
             await self._listen(self._bus)
-            if trouble := self._bus.trouble:
-                raise _Broken(ear_cause(settings, trouble))
-            return "ok", self._bus.state
+            if found := unusable(self._bus, settings):
+                raise _Broken(found)
+            return "ok", self._bus.ear.manner
         point = self._device.points[self._name]
         if point.write_only:
             raise _Broken(cause("GUET-503", point=f"{self._device.name}/{self._name}"))
@@ -168,10 +168,10 @@ class _Walk:
     async def bus(self) -> _Told:
         bus, name = self._bus, self._device.bus
         if isinstance(bus, HeardBus):
+            if found := deaf(bus, self._gateway.site.buses[name]):
+                raise _Broken(found)
             heard = len(bus.around)
-            if not heard and bus.health[self._device.name].last_answer_s is None:
-                raise _Broken(deaf_cause(self._gateway.site.buses[name], bus.state))
-            return "ok", say(f"{heard} appareils entendus", f"{heard} devices heard")
+            return "ok", say(f"{heard} émetteurs entendus", f"{heard} senders heard")
         if bus is None:
             return "note", ""
         if self._error is None or isinstance(self._error, Refused):
@@ -189,8 +189,8 @@ class _Walk:
 
     async def address(self) -> _Told:
         device, bus = self._device, self._bus
-        if isinstance(bus, HeardBus) and bus.health[device.name].last_answer_s is None:
-            raise _Broken(unheard_cause(self._gateway.site.buses[bus.name], device))
+        if isinstance(bus, HeardBus) and _not_heard(bus.health[device.name]):
+            raise _Broken(unheard(device, self._gateway.site.buses[device.bus]))
         if isinstance(self._error, GarbledAnswer):
             raise _Broken(cause("GUET-402", address=device.address))
         if isinstance(self._error, NoAnswer):
@@ -327,6 +327,34 @@ class _Walk:
             await asyncio.gather(task, return_exceptions=True)
 
 
+def unusable(bus: HeardBus, settings: AnyBus) -> Cause | None:
+    """The cause of an adapter that cannot be listened with; None where it can."""
+    if not bus.unusable:
+        return None
+    if isinstance(settings, Radio):
+        return cause("GUET-205", port=settings.adapter, said=bus.unusable)
+    return cause("GUET-206", port=settings.port, said=bus.unusable)
+
+
+def deaf(bus: HeardBus, settings: AnyBus) -> Cause | None:
+    """The cause of an adapter that works and hears nothing of anybody; None where it hears something."""
+    if bus.around and not bus.ear.trouble:
+        return None
+    if isinstance(settings, Can):
+        return cause("GUET-307", bus=bus.name, rate=settings.bitrate)
+    return cause("GUET-404", bus=bus.name, said=bus.state)
+
+
+def unheard(device: Device, settings: AnyBus) -> Cause:
+    """The cause of a device that is not heard while others are."""
+    which = "GUET-403" if isinstance(settings, Radio) else "GUET-409"
+    return cause(which, device=device.name, address=device.address, bus=device.bus)
+
+
+def _not_heard(health: Health) -> bool:
+    return health.last_answer_s is None or health.lost_since_s is not None
+
+
 def port_fault(port: str) -> Cause | None:
     """Why a serial port cannot be opened, as far as its file says; None where it looks usable."""
     if not Path(port).exists():
@@ -349,24 +377,6 @@ def link_cause(bus: AnyBus, error: LinkError) -> Cause:
     if "in use by another" in str(error):
         return cause("GUET-202", port=bus.port)
     return cause("GUET-206", port=bus.port, said=str(error))
-
-
-def ear_cause(bus: AnyBus, trouble: str) -> Cause:
-    """The cause of an adapter that hears nothing, which says itself why and what was tried."""
-    if isinstance(bus, Radio):
-        return cause("GUET-205", port=bus.adapter, said=trouble)
-    return cause("GUET-206", port=getattr(bus, "port", ""), said=trouble)
-
-
-def deaf_cause(bus: AnyBus, said: str) -> Cause:
-    """The cause of a bus on which nobody at all is heard."""
-    return cause("GUET-404", bus=bus.name, said=said) if isinstance(bus, Radio) else ear_cause(bus, said)
-
-
-def unheard_cause(bus: AnyBus, device: Device) -> Cause:
-    """The cause of a device that is not heard where others are."""
-    number = "GUET-403" if isinstance(bus, Radio) else "GUET-409"
-    return cause(number, device=device.name, address=device.address, bus=bus.name)
 
 
 def under_voltage(hwmon: Path = Path("/sys/class/hwmon")) -> bool:

@@ -25,6 +25,7 @@ from simulator.can import Adapter as CanAdapter
 from simulator.can import SimulatedSlcan
 from simulator.dali import Adapter, SimulatedSci
 from simulator.line import Fault
+from simulator.mbus import Meter, water_meter
 from simulator.modbus import Device, TcpServer
 from simulator.model import ModelBeacon, ModelGear, ModelNode, ModelRegisters
 from tests.gateway.conftest import HEAD, METER, PRESSURE, Field, guet, running, told
@@ -344,7 +345,63 @@ async def test_nodes_of_a_lift_that_are_overheard(on_site: Field) -> None:
     async with SimulatedSlcan(CanAdapter(), [other], time.time, link=link):
         found = await look(site, seconds=3.0)
     assert (found.causes, found.account.found) == ([("cabine", "GUET-409")], 0)
-    assert (await look(site, seconds=3.0)).causes == [("", "GUET-206")]
+    assert (await look(site, seconds=3.0)).causes == [("", "GUET-201")]
+
+
+LIFT = """
+[[bus]]
+name = "can"
+protocol = "slcan"
+port = "{port}"
+[[device]]
+name = "cabine"
+profile = "lift/elgo_limax2"
+bus = "can"
+address = 4
+"""
+
+
+async def test_nodes_on_a_can_bus_are_overheard(on_site: Field) -> None:
+    profile = load_profile(home() / "device_profiles", "lift/elgo_limax2")
+    clock = SystemClock().now
+    nodes = [ModelNode(profile, number, clock, 1, f"n{number}") for number in (4, 12)]  # type: ignore[arg-type]
+    path = on_site.folder / "site.toml"
+    path.write_text(HEAD + LIFT.format(port=on_site.folder / "can"), "utf-8")
+    site = load_site(path, home() / "device_profiles")
+    assert (await look(site)).causes == [("", "GUET-201")]
+    async with SimulatedSlcan(CanAdapter(), nodes, clock, link=on_site.folder / "can"):
+        found = await look(site, seconds=4.0, every=True)
+    assert found.causes == []
+    assert (found.found[4].expected, found.found[4].fits) == ("cabine", True)
+    assert found.found[12].expected == ""
+    async with SimulatedSlcan(CanAdapter(), [], clock, link=on_site.folder / "can"):
+        assert (await look(site, seconds=2.0)).causes == [("", "GUET-307")]
+
+
+WATER = """
+[[bus]]
+name = "ligne"
+protocol = "mbus"
+port = "{port}"
+line = "2400 8E1"
+[[device]]
+name = "compteur-eau"
+profile = "water/{profile}"
+bus = "ligne"
+address = {address}
+"""
+
+
+async def test_a_meter_on_m_bus_by_its_number(on_site: Field) -> None:
+    on_site.speed, on_site.framing = 2400, "8E1"
+    on_site.units.append(Meter(5, water_meter(lambda: 1234.0, lambda: 120.0), 10_000_005))  # type: ignore[arg-type]
+    path = on_site.folder / "site.toml"
+    for address, causes in (("5", []), ("'10000005'", []), ("'10000006'", [("compteur-eau", "GUET-408")])):
+        text = WATER.format(port=on_site.folder / "tty", profile="itron_cyble", address=address)
+        path.write_text(HEAD + text, "utf-8")
+        async with on_site.powered():
+            found = await look(load_site(path, home() / "device_profiles"))
+        assert [cause for cause in found.causes if cause[1] not in ("GUET-504", "GUET-506")] == causes
 
 
 # The command
