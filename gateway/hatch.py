@@ -67,8 +67,9 @@ class Job(Generic[Wish, Row]):
 
 
 @asynccontextmanager
-async def opened(gateway: Gateway, jobs: Mapping[str, Job[Any, Any]]) -> AsyncIterator[None]:
-    """Serves the hatch of a running gateway while the block lasts. Raises HatchError where the socket cannot be made."""
+async def opened(gateway: Gateway, jobs: Callable[[], Mapping[str, Job[Any, Any]]]) -> AsyncIterator[None]:
+    """Serves the hatch of a running gateway while the block lasts. jobs: asked for when somebody first comes, because their
+    code takes memory that a gateway without visitors need not have. Raises HatchError where the socket cannot be made."""
     folder = gateway.store.path.parent
     busy: set[asyncio.Task[None]] = set()
 
@@ -80,7 +81,7 @@ async def opened(gateway: Gateway, jobs: Mapping[str, Job[Any, Any]]) -> AsyncIt
             if len(busy) > MOST_AT_ONCE:
                 await _tell(writer, _end(say("trop de demandes à la fois ; réessayer", "too many at once; try again")))
                 return
-            await _serve(gateway, jobs, reader, writer)
+            await _serve(gateway, jobs(), reader, writer)
         except (ConnectionError, TimeoutError):
             pass  # who asked is gone, or does not read
         finally:

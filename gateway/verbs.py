@@ -13,16 +13,18 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from gateway import hatch
 from gateway.alert import iso
 from gateway.app import Gateway, budgets, home, read_site
-from gateway.claim import announce
 from gateway.clock import Clock, SystemClock, parse_clock
 from gateway.errors import SiteError, collecting
+from gateway.hatch import Job
 from gateway.language import say
 from gateway.replay import replay as replayed
 from gateway.replay import write_alerts
@@ -162,12 +164,21 @@ def bound_socket(text: str) -> socket.socket:
     return bound
 
 
+def _jobs() -> Mapping[str, Job[Any, Any]]:
+    from gateway.technician import JOBS
+
+    return JOBS
+
+
 async def _run(
     site: Site, watches: list[Watch], clock: Clock, page: socket.socket | None, progress: Path | None
 ) -> int:
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(Store.open(site.data, clock))
-        await announce(store)
+        if (site.data / "claim.json").exists():  # else its code, with that of keys and QR codes, is not needed
+            from gateway.claim import announce
+
+            await announce(store)
         gateway = Gateway(site, watches, store, clock)
         # What was built now lives as long as the process: the collector need not go through it again and again.
         gc.collect()
@@ -175,10 +186,7 @@ async def _run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, gateway.stop.set)
-        from gateway import hatch
-        from gateway.technician import JOBS
-
-        await stack.enter_async_context(hatch.opened(gateway, JOBS))
+        await stack.enter_async_context(hatch.opened(gateway, _jobs))
         if page is not None:
             from gateway.web.page import serve
 

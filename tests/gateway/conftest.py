@@ -119,7 +119,7 @@ async def running(site: Site, jobs: dict[str, Job[Any, Any]]) -> AsyncIterator[G
     """A gateway that polls, with its hatch open."""
     async with AsyncExitStack() as stack:
         gateway = await stack.enter_async_context(built(site))
-        await stack.enter_async_context(hatch.opened(gateway, jobs))
+        await stack.enter_async_context(hatch.opened(gateway, lambda: jobs))
         task = asyncio.create_task(gateway.run())
         try:
             yield gateway
