@@ -161,11 +161,17 @@ class Look:
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
-    async def _ask(self, procedure: Procedure[T]) -> T:
-        """By turns with polling."""
+    async def _ask(self, procedure: Procedure[T], address: int) -> T:
+        """By turns with polling; who is expected there gets the pauses that it needs."""
         self._requests += 1
+        device = self._expected.get(address)
+        if device is not None:
+            return await self._bus.ask(device, procedure)
         async with self._bus.aside() as link:
             return await run(link, procedure)
+
+    def _asking(self, address: int) -> Ask:
+        return lambda procedure: self._ask(procedure, address)
 
     async def _at_own_setting(self) -> AsyncGenerator[Row, None]:
         """The addresses in order of likelihood; ends early once everybody who is expected is there."""
@@ -185,7 +191,7 @@ class Look:
                 break
             yield self._progress(done, len(addresses), self._line, address)
             known = address in self._expected or bool(wish.addresses)
-            state, evidence = await self._probe(self._ask, codec, address, TRIES if known else 1)
+            state, evidence = await self._probe(self._asking(address), codec, address, TRIES if known else 1)
             if state == "silent":
                 continue
             async for row in self._met(address, state, evidence):
@@ -207,7 +213,7 @@ class Look:
                                                          f"address {address}: trying profiles"))  # fmt: skip
                 identity = await self._identity(address)
                 candidates = await self._candidates()
-                tried = Tried(self._ask, self._bus.codec, address)
+                tried = Tried(self._asking(address), self._bus.codec, address)
                 best = [one async for one in proposals(tried, candidates, identity, MOST_PROPOSALS)]
                 found = replace(found, identity=identity, proposals=tuple(best))
                 for other in self._expected.values():
@@ -223,7 +229,7 @@ class Look:
         key = (address, device.profile_name)
         if key not in self._fits:
             try:
-                self._fits[key] = await (tried or Tried(self._ask, self._bus.codec, address)).fit(
+                self._fits[key] = await (tried or Tried(self._asking(address), self._bus.codec, address)).fit(
                     device.profile_name, profile
                 )
             except (NoAnswer, GarbledAnswer):
@@ -265,7 +271,7 @@ class Look:
     async def _answers_to_any(self) -> bool:
         for address in [address for address in UNLIKELY if address not in self._expected][:2]:
             try:
-                await self._ask(self._question(self._bus.codec, address))
+                await self._ask(self._question(self._bus.codec, address), address)
             except Refused:
                 continue
             except (NoAnswer, GarbledAnswer):
@@ -278,7 +284,7 @@ class Look:
         if not isinstance(codec, Rtu | Tcp):
             return ""
         try:
-            told = await self._ask(codec.identify(address, Limits(patience_s=0.5)))
+            told = await self._ask(codec.identify(address, Limits(patience_s=0.5)), address)
         except LinkError:
             raise
         except BusError:

@@ -136,6 +136,8 @@ class Tried:
         """What came, or why nothing did; noise and a single silence are no answer, so it is asked once more after them."""
         error: BusError
         for _ in range(TRIES):
+            if limits.interval_s:
+                await asyncio.sleep(limits.interval_s)
             try:
                 data = await self._ask(self._codec.read(self.address, span, limits))
             except NoAnswer as silence:
