@@ -37,6 +37,7 @@ OVERLAP_S: Final = 120.0
 NOTED_EVERY_S: Final = 900.0
 LOOK_EVERY_S: Final = 1.0
 SELF_EVERY_S: Final = 60.0
+STATE_EVERY_S: Final = 10.0
 HISTORY_EVERY_S: Final = 0.05
 MOST_UNSENT: Final = 1000
 _STEADY_S: Final = 60.0
@@ -128,7 +129,7 @@ class SparkplugLane:
             await connection.answered()
             self.counters.sessions += 1
             self.trouble = ""
-            await self._until(connection, lambda: self._host_online or not self._host_id)
+            await self._host_there(connection)
             self._unsent.clear()
             self._client = connection.client
             self._be_born()
@@ -199,19 +200,25 @@ class SparkplugLane:
 
         client.on_connect, client.on_subscribe, client.on_message = on_connect, on_subscribe, on_message
 
-    async def _until(self, connection: Connection, met: Callable[[], bool]) -> None:
-        while not met():
-            await self._rest(60.0)
+    async def _host_there(self, connection: Connection) -> None:
+        """Waits for the primary host, if there is one to wait for; subscribes again now and then, upon which the broker says
+        once more what it keeps of its STATE."""
+        while self._host_id and not self._host_online:
+            woken = await self._rest(STATE_EVERY_S)
             if connection.over.is_set():
                 raise UplinkError(f"connection lost: {connection.why}")
+            if not woken:
+                connection.client.subscribe(state_topic(self._host_id), qos=1)
 
-    async def _rest(self, seconds: float) -> None:
+    async def _rest(self, seconds: float) -> bool:
+        """False when the time has passed and nothing has happened."""
         try:
             async with asyncio.timeout(seconds):
                 await self._wake.wait()
         except TimeoutError:
-            pass
+            return False
         self._wake.clear()
+        return True
 
     # -- telling -------------------------------------------------------------------------------------------------------
 

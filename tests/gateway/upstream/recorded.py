@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -273,9 +274,12 @@ class HostApplication:
         self.record = record
         self.client = Client(CallbackAPIVersion.VERSION2, client_id="host")
         self.client.on_message = self._hear
+        listening = threading.Event()
+        self.client.on_subscribe = lambda *_: listening.set()
+        self.client.on_connect = lambda client, *_: client.subscribe("spBv1.0/#", qos=1)
         self.client.connect("127.0.0.1", port)
-        self.client.subscribe("spBv1.0/#", qos=1)
         self.client.loop_start()
+        assert listening.wait(10)
 
     def _hear(self, _client: Any, _data: Any, message: Any) -> None:
         if "/STATE/" not in message.topic:
