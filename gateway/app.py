@@ -178,7 +178,6 @@ class Gateway:
             self.sparkplug = edge_node(site, site.upstream, store, clock, self.live, self.buses, pace, chance)
         writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
         self._judging = asyncio.Lock()
-        self.timekeeper = Timekeeper(store, self.judge, clock, lambda: self.online, self._remember, self._judging)
         cycle = Cycle(site)
         self.ledger = ledger_of(site, cycle)
         self.gate = Gate(
@@ -187,6 +186,10 @@ class Gateway:
         self.nodes = Nodes(writers, store, clock, self.gate.tell_time)
         self.acting = Acting(cycle, self.gate, clock, self._picture, self._decided, self._record_refusal)
         self._kept = site.kept_levels
+        moved = (self.live.moved, self.acting.moved)
+        self.timekeeper = Timekeeper(
+            store, self.judge, clock, lambda: self.online, self._remember, self._judging, moved
+        )
         self.commands = Commands(site, self.gate, store, clock) if site.command_key is not None else None
         self.replay: Replay | None = None
         if self.uplink is not None and site.upstream is not None and site.upstream.ack == "commit":

@@ -96,6 +96,11 @@ class Acting:
                 task.cancel()
             await asyncio.gather(*self._doing.values(), return_exceptions=True)
 
+    def moved(self, by_s: float) -> None:
+        """The clock was set: it now says `by_s` more than it did."""
+        for told in self._told.values():
+            told.since_s += by_s
+
     def _changed(self) -> bool:
         state = self.cycle.state()
         if state == self._remembered:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.alert import iso
 from gateway.clock import Clock
@@ -37,6 +37,9 @@ class Curve:
             at = self._at
             self._times[at], self._values[at] = time_s, number
             self._at = at + 1 if at + 1 < CURVE_LENGTH else 0
+
+    def moved(self, by_s: float) -> None:
+        self._times = array("d", (time_s + by_s for time_s in self._times))
 
     def __iter__(self) -> Iterator[tuple[float, float | None]]:
         start = self._at if len(self._times) == CURVE_LENGTH else 0
@@ -118,6 +121,18 @@ class Live:
             if flaw is None or flaw.quality is not Quality.BAD:
                 found[name] = snapshot.values[point]
         return found
+
+    def moved(self, by_s: float) -> None:
+        """The clock was set: it now says `by_s` more than it did. Everything is as old as it was."""
+        for brought in self.latest.brought.values():
+            moved = {id(it): replace(it, time_s=it.time_s + by_s) for it in brought.values()}
+            for name, snapshot in brought.items():
+                brought[name] = moved[id(snapshot)]
+        for curve in self.curves.values():
+            curve.moved(by_s)
+        for bus in self._buses.values():
+            for health in bus.health.values():
+                health.moved(by_s)
 
     def states(self) -> list[DeviceState]:
         """Every device, in the order of the site."""

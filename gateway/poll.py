@@ -72,6 +72,13 @@ class Health:
     requests: int = 0
     tries_since_lost: int = 0
 
+    def moved(self, by_s: float) -> None:
+        """The clock was set."""
+        if self.last_answer_s is not None:
+            self.last_answer_s += by_s
+        if self.lost_since_s is not None:
+            self.lost_since_s += by_s
+
     def answered(self, now_s: float) -> bool:
         """Notes an answer; True when the device had been lost."""
         back = self.lost_since_s is not None

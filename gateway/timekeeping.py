@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from gateway.clock import Clock, Step, SystemClock
@@ -28,7 +28,7 @@ TRUSTED: Final = "time"
 
 class Timekeeper:
     """See the module. online: whether the platform is in reach; remember: fills the judge's windows from the store; judging:
-    held while the judge is asked or changed."""
+    held while the judge is asked or changed; moved: who else is told by how many seconds the clock was set."""
 
     def __init__(
         self,
@@ -38,9 +38,11 @@ class Timekeeper:
         online: Callable[[], bool],
         remember: Callable[[], Awaitable[None]],
         judging: asyncio.Lock,
+        moved: Sequence[Callable[[float], None]] = (),
     ) -> None:
         self._store, self._judge, self._clock = store, judge, clock
         self._online, self._remember, self._judging = online, remember, judging
+        self._moved = moved
         self._reached_s = 0.0
         if isinstance(clock, SystemClock):
             known = store.state(TRUSTED) or {}
@@ -75,7 +77,8 @@ class Timekeeper:
         async with self._judging:
             guessed_s = clock.offset_s
             clock.set(step)
-            self._judge.moved(step.by_s)
+            for moved in (self._judge.moved, *self._moved):
+                moved(step.by_s)
             if not step.gained:
                 return
             boot, offset_s, steady_s = self._known(clock)

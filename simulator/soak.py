@@ -45,7 +45,17 @@ from simulator.line import Faults
 from simulator.modbus import TcpFault, TcpServer
 from simulator.power import Files, PowerCut
 from simulator.storm import DAY_S, HOUR_S, Storm
-from simulator.village import LAMP_REGISTERS, LAMPS, Village, site_text
+from simulator.village import (
+    AIR,
+    BY_RULE,
+    FAIL_SAFE,
+    LAMP_REGISTERS,
+    LAMPS,
+    SETPOINT,
+    VENTILATION,
+    Village,
+    site_text,
+)
 from simulator.virtual_time import VirtualLoop
 
 BEGINS: Final = (
@@ -63,6 +73,8 @@ DRAINED_WITHIN_S: Final = 2 * DAY_S
 MEMORY_MIB: Final = 96
 """What the process may grow by after its second day, the platform's own memory taken off."""
 ROW_BYTES: Final = 1000
+LEASE_S: Final = 3 * 3600.0
+"""Within this a value that must not be held any more is taken back, retries and all."""
 FOLLOWS_S: Final = 1800.0
 """Within this a lamp that can be reached has the level of its schedule."""
 
@@ -240,14 +252,21 @@ class _Soak:
         return self._schedule.level_percent(self.board.true_s()) > 0
 
     def _told(self, register: int, value: int) -> None:
-        """The controller of the lamps was told something."""
+        """A controller was told something."""
+        self._note_steps()
+        now_s = self._loop.time()
+        if register == SETPOINT and value in (BY_RULE, FAIL_SAFE):
+            self.counts["ventilation told"] += 1
+            stale_s = self.village.stale_since_s
+            if value == BY_RULE and stale_s is not None and now_s - stale_s > FOLLOWS_S:
+                self.break_(f"the ventilation was told to warm, {now_s - stale_s:.0f} s after its interlock")
+            return
         self.counts["lamps told"] += 1
         if register not in LAMP_REGISTERS or value not in (0, 20, 40, 70, 100):
             self.break_(f"register {register} was told {value}: nothing allows that")
-        self._note_steps()
-        now_s = self.clock.now()
-        allowed = {self._schedule.level_percent(now_s - ago_s) for ago_s in (0.0, 60.0, 120.0)}
-        if value not in allowed and self._loop.time() - self._settled_s > 300.0:
+        site_s = self.clock.now()
+        allowed = {self._schedule.level_percent(site_s - ago_s) for ago_s in (0.0, 60.0, 120.0)}
+        if value not in allowed and now_s - self._settled_s > 300.0:
             self.break_(f"a lamp was told {value} %, and its schedule says {sorted(allowed)}")
 
     def _note_steps(self) -> None:
@@ -272,6 +291,7 @@ class _Soak:
             if store.waiting > 2 * LIMITS.queue_rows or gateway.uplink.in_flight > 2100:
                 self.break_(f"{store.waiting} rows and {gateway.uplink.in_flight} records wait in memory")
             self._look_at_lamps()
+            self._look_at_ventilation()
             self._look_at_memory()
 
     def _look_at_lamps(self) -> None:
@@ -283,6 +303,18 @@ class _Soak:
         for register in LAMP_REGISTERS:
             if self.village.level(register) not in wanted:
                 self.break_(f"a lamp is at {self.village.level(register)} %, and its schedule says {wanted}")
+
+    def _look_at_ventilation(self) -> None:
+        """Back at its fail-safe value when the interlock forbids to warm, or when nobody knows how warm it is."""
+        now_s, back_s = self._loop.time(), self.storm.back_s
+        if now_s - max(self._settled_s, back_s.get(VENTILATION, 0.0)) < LEASE_S:
+            return
+        stale_s, set_at = self.village.stale_since_s, self.village.level(SETPOINT)
+        if stale_s is not None and now_s - stale_s > LEASE_S and set_at != FAIL_SAFE:
+            self.break_(f"the ventilation is at {set_at} a while after its interlock")
+        lost_s = self.storm.lost_s.get(AIR)
+        if lost_s is not None and now_s - lost_s > LEASE_S and set_at != FAIL_SAFE:
+            self.break_(f"the ventilation is at {set_at} a while after its sensor was lost")
 
     def _look_at_memory(self) -> None:
         if self._loop.time() < 2 * DAY_S:

@@ -35,7 +35,11 @@ class Storm:
         self.settled_s = 0.0
         self.back_s: dict[int, float] = {}
         """By device: since when it has been there, infinite while it is not."""
-        works = (self._uplink, self._dying, self._spoiling, self._clocks, self._slowness, self._full_disk)
+        self.lost_s: dict[int, float] = {}
+        """By device that is not there: since when."""
+        works = (
+            self._uplink, self._dying, self._spoiling, self._bad_air, self._clocks, self._slowness, self._full_disk
+        )  # fmt: skip
         self._tasks = [self._loop.create_task(work(), name=f"storm {work.__name__}") for work in works]
 
     async def calm(self) -> None:
@@ -45,7 +49,7 @@ class Storm:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.room_again()
         self._devices.units = dict(self._units)
-        self._village.spoilt = False
+        self._village.spoilt, self._village.stale_since_s = False, None
         self._centre.slow_s, self.line = 0.0, "up"
         self._centre.set_line("up")
         self._board.told()
@@ -87,16 +91,16 @@ class Storm:
         while True:
             await self._pause(2 * DAY_S)
             unit = self._chance.choice(sorted(self._units))
-            if (device := self._devices.units.pop(unit, None)) is None:
+            if self._devices.units.pop(unit, None) is None:
                 continue
             self.counts["devices died"] += 1
-            self.back_s[unit] = float("inf")
+            self.back_s[unit], self.lost_s[unit] = float("inf"), self._loop.time()
             self._loop.call_later(self._chance.random() * 3 * DAY_S, self._revive, unit)
-            del device
 
     def _revive(self, unit: int) -> None:
         self._devices.units[unit] = self._units[unit]
         self.back_s[unit] = self._loop.time()
+        self.lost_s.pop(unit, None)
 
     async def _spoiling(self) -> None:
         while True:
@@ -105,6 +109,14 @@ class Storm:
             self._village.spoilt = True
             await self._pause(5 * DAY_S)
             self._village.spoilt = False
+
+    async def _bad_air(self) -> None:
+        while True:
+            await self._pause(2 * DAY_S)
+            self.counts["interlocks"] += 1
+            self._village.stale_since_s = self._loop.time()
+            await self._pause(DAY_S / 4)
+            self._village.stale_since_s = None
 
     async def _clocks(self) -> None:
         """Network time that lies for a while, and somebody who sets a board that has none."""

@@ -1,4 +1,6 @@
-"""What the soak's gateway is connected to: meters, the air in a luminaire, and a controller of lamps, all on Modbus TCP."""
+"""What the soak's gateway is connected to: meters, the air in a luminaire, a controller of lamps and a ventilation unit, all
+on Modbus TCP.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,13 @@ from simulator.modbus import Area, Device, IllegalAddress
 METERS: Final = 2
 AIR: Final = 8
 LAMPS: Final = 9
+VENTILATION: Final = 10
 LAMP_REGISTERS: Final = (15, 115)
 """Where the controller is told the levels of its lamps 0 and 1."""
+SETPOINT: Final = 2000
+"""Where the ventilation unit is told its set-point, in tenths of a degree."""
+BY_RULE, FAIL_SAFE = 210, 180
+AIR_QUALITY: Final = 1122
 POWER: Final = 0x0C
 TEMPERATURE: Final = 0x02
 
@@ -43,6 +50,25 @@ profile = "lighting/intesis_ibmbsdal"
 bus = "tcp"
 address = 9
 every = "900s"
+[[device]]
+name = "ventilation"
+profile = "ventilation/systemair_save"
+bus = "tcp"
+address = 10
+every = "900s"
+[[permit]]
+point = "ventilation/setpoint"
+min = 17
+max = 22
+fail_safe = 18
+every = "60s"
+dwell = "10min"
+lease = "1h"
+unless = [{{ point = "ventilation/air_quality", equals = 2 }}]
+[[rule]]
+name = "warm"
+when = [{{ point = "air/temperature", above = 30 }}]
+set = [{{ point = "ventilation/setpoint", value = 21 }}]
 [[watch]]
 name = "lamp"
 model = "lamp_driver"
@@ -79,14 +105,17 @@ def site_text(platform: int, devices: int, visits: int) -> str:
 
 
 class Village:
-    """lit: what the sun says; spoilt: whether the lamp's driver runs hot. told: called with what the controller was told, as
-    (register, value)."""
+    """lit: what the sun says; spoilt: whether the lamp's driver runs hot; stale_since_s: since when the air is so bad that
+    the interlock forbids to warm it, None while it is not. told: called with what a controller was told, as (register,
+    value)."""
 
     def __init__(self, lit: Callable[[], bool], told: Callable[[int, int], None]) -> None:
         self.lit, self.told, self.spoilt = lit, told, False
-        self._levels = dict.fromkeys(LAMP_REGISTERS, 0)
+        self.stale_since_s: float | None = None
+        self._levels = {**dict.fromkeys(LAMP_REGISTERS, 0), SETPOINT: FAIL_SAFE}
         self.units = [Device(unit, _Meter(self, unit), 0.01) for unit in range(1, METERS + 1)]
-        self.units += [Device(AIR, _Air(self), 0.01), Device(LAMPS, _Lamps(self), 0.01)]
+        self.units += [Device(AIR, _Air(self), 0.01), Device(LAMPS, _Told(self), 0.01)]
+        self.units.append(Device(VENTILATION, _Told(self), 0.01))
 
     def write(self, address: int, values: Sequence[int]) -> None:
         for at, value in enumerate(values, address):
@@ -94,6 +123,8 @@ class Village:
             self._levels[at] = value
 
     def level(self, address: int) -> int:
+        if address == AIR_QUALITY:
+            return 0 if self.stale_since_s is None else 2
         return self._levels.get(address, 0)
 
 
@@ -133,7 +164,9 @@ class _Air:
         self._village.told(-address, values[0])
 
 
-class _Lamps:
+class _Told:
+    """Has the registers that are written to, and others that are 0."""
+
     def __init__(self, village: Village) -> None:
         self._village = village
 

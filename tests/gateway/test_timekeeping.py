@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from gateway.alert import from_iso, iso
-from gateway.app import Gateway, home
+from gateway.app import Gateway, build_watches, home
 from gateway.clock import BUILT_S, SystemClock
 from gateway.profile import load_profile
 from gateway.site import Site, parse_site
@@ -22,6 +22,7 @@ from gateway.timekeeping import HOLD_S
 from simulator.board import Board
 from simulator.centre import Centre
 from simulator.modbus import Area, Device, TcpServer
+from simulator.village import LAMP_REGISTERS, Village, site_text
 
 TRUE_S = (BUILT_S + 50 * 86400.0) // 900 * 900
 HOUR_S = 3600.0
@@ -233,3 +234,34 @@ async def test_a_power_cut_before_the_time_is_known_leaves_what_can_never_be_kno
         assert len(it.rows("summary")) in (11, 12)
         assert sum("time_trusted" in body for body in it.rows("summary")) == 7
     assert json.dumps([record.message for record in caplog.records]) == "[]"
+
+
+@pytest.mark.parametrize("by_s", [-3 * 86400.0, 3 * 86400.0], ids=["back", "forward"])
+async def test_a_clock_that_is_set_makes_nothing_older_and_no_lamp_stray(tmp_path: Path, by_s: float) -> None:
+    told: list[tuple[float, int, int]] = []
+    board = Board(TRUE_S + 18 * HOUR_S, known=True)
+    village = Village(lambda: True, lambda register, value: told.append((board.true_s(), register, value)))
+    async with TcpServer("127.0.0.1", 0, village.units) as devices, Centre(Random(1)) as centre:
+        profiles = home() / "device_profiles"
+        text = site_text(centre.port, devices.port, 0)
+        site = parse_site(text, "site.toml", Path(), lambda name: load_profile(profiles, name))
+        clock = SystemClock(board)
+        async with Store.open(tmp_path, clock, thread=False) as store:
+            gateway = Gateway(site, build_watches(site), store, clock, Random(1))
+            running = asyncio.ensure_future(gateway.run())
+            await asyncio.sleep(2.1 * HOUR_S)
+            lamps_told = sum(register in LAMP_REGISTERS for _, register, _ in told)
+            assert lamps_told >= 2
+            ages = {name: clock.now() - reading.time_s for name, reading in gateway.live.latest["lamps"].items()}
+            board.wrong_s = by_s
+            await asyncio.sleep(120.0)
+            now_s = clock.now()
+            assert now_s == pytest.approx(board.true_s() + by_s)
+            for name, reading in gateway.live.latest["lamps"].items():
+                assert now_s - reading.time_s == pytest.approx(ages[name] + 120.0)
+            assert not any(state.words.startswith("muet") for state in gateway.live.states())
+            assert [time_s for time_s, _ in gateway.live.curves["m1/power"]][-1] <= now_s
+            await asyncio.sleep(900.0)
+            assert sum(register in LAMP_REGISTERS for _, register, _ in told) == lamps_told
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
