@@ -19,7 +19,7 @@ from gateway.rule import alert_of
 from gateway.site import WatchEntry
 from gateway.summary import Aggregate, Summary
 from gateway.verdict import Decider, State, Verdict
-from gateway.window import Features, Window
+from gateway.window import Features, Remembers, Window
 
 MOST_STEPS = 2000
 """Steps that are caught up with at once (83 days of an hourly one): a clock that was decades behind must not have every
@@ -171,6 +171,7 @@ class Watch:
             "judged_until_s": self.judged_until_s,
             "decider": self.decider.state(),
             "open": self.open.as_json() if self.open else None,
+            "window": self.window.state() if isinstance(self.window, Remembers) else None,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -178,3 +179,6 @@ class Watch:
         self.judged_until_s = state["judged_until_s"]
         self.decider.restore(state["decider"])
         self.open = Alert.from_json(state["open"]) if state["open"] else None
+        known = state.get("window")  # states of before 2026-11-26 have none
+        if known is not None and isinstance(self.window, Remembers):
+            self.window.restore(known)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gateway.alert import Reason
 from gateway.summary import Aggregate
@@ -56,4 +56,17 @@ class Window(Protocol):
 
     def missing(self, now_s: float) -> str:
         """Why `features` is None, as a French sentence for people ("12 jours sur 28 ..."); empty when it is not."""
+        ...
+
+
+@runtime_checkable
+class Remembers(Protocol):
+    """A window that knows something which stored summaries are too young to teach it again after a restart."""
+
+    def state(self) -> dict[str, Any]:
+        """All of that, for JSON."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`. Raises ValueError when it is not one."""
         ...

@@ -1,13 +1,13 @@
 """The window of a street lamp with a D4i driver: is it as it used to be, at equal load and in the same air?
 
-Everything is measured against the lamp's own past, from 35 to 7 days ago: drivers of one type differ more from each other
+Everything is measured against the lamp's own past (`gateway.window.past`): drivers of one type differ more from each other
 than a failing one differs from itself. What the air does to a driver is taken off by its neighbours: `neighbours` are
 temperatures of other drivers of the street, or of the air; three to eight are enough, and their median counts. Without
 any, the driver's own temperature while unlit has to do, and the rule by itself becomes less sensitive.
 
 Roles: temperature and power are needed; level (as ordered: % or arc power level), power_factor, starts, output (%),
 source_voltage, failure (any number of flags) and neighbours make it better. Values are kept by the hour, since the banks of
-a driver are read about once an hour.
+a driver are read about once an hour. `Lamps` judges any number of lamps at once; `LampWindow` is one, for a watch.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
-from typing import Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,26 +27,54 @@ from gateway.lighting import light_percent
 from gateway.summary import Aggregate
 from gateway.unit import convert
 from gateway.window import Features, Inputs
+from gateway.window.past import (
+    CLIP,
+    DAYS,
+    FEATURES,
+    KNOWN,
+    LEAST_A_DAY,
+    RECENT_D,
+    Departures,
+    Past,
+    Quantity,
+    last_known,
+)
 
 HOUR_S = 3_600.0
-HOURS = 35 * 24
+DAY = 24
+HOURS = DAYS * DAY
 """How far back the window sees."""
 
-RECENT = 7 * 24
-"""Hours that are judged, not learnt from."""
-
 NOW = 4
-"""Settled hours with light whose median is the lamp's present state."""
+"""Settled hours with light whose median is a lamp's present state."""
+
+NOW_WITHIN = 30
+"""Hours in which they must have been."""
+
+SETTLING = 3
+"""Hours in which the load before must have been read."""
 
 NIGHTS_NEEDED = 14
-STEPS = 24
-SEEN = STEPS + 48
-"""Hours that the present state is seen in: restarts of two days, and a day of air before the first of STEPS."""
+SEEN = DAY + 48
+"""Hours that the present state is seen in: restarts of two days, and a day of air before."""
 
-CHANNELS = ("excess_temperature", "power_factor_drop", "restarts", "output_gap", "source_voltage_shift", "load")
-CHANNEL_ROLES = ("temperature", "power_factor", "starts", "output", "source_voltage", "")
-"""Whose point a channel of CHANNELS is about; the load is nobody's departure."""
+MEASURED = (
+    Quantity("excess_temperature", "temperature", 5.0, 0.7, room=1.0),
+    Quantity("power_factor_drop", "power_factor", 0.05, 0.006, side=-1, room=0.15),
+    Quantity("output_gap", "output", 8.0, 1.0, room=1.0),
+    Quantity("source_voltage_shift", "source_voltage", 1.5, 0.1, side=0),
+)
+TEMPERATURE, FACTOR, GAP, VOLTAGE = range(4)
+QUANTITIES = (*(one.feature for one in MEASURED), "restarts", "reported")
+"""What is compared with the past, then what is counted and what the driver says itself: the rows of the network's input."""
 
+DEVIATIONS = np.array([5.0, 5.0, 0.0, 6.0])
+"""How many usual deviations a departure must be at least to be enough for the rule, by MEASURED."""
+
+RESTARTS = 5.0
+"""Restarts above the usual in two days that would be enough, if restarts alone ever were."""
+
+COUNTED_D = (2, 7, 20)
 MOST = 3.0
 """What the rule's score is held at; so much says a driver that reports its own failure, or a lamp that stays dark."""
 
@@ -67,46 +95,130 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class _Usual:
-    """How a quantity usually goes with the power: y = at_zero + slope * power, +/- spread (robust, one deviation)."""
+class Seen:
+    """Lamps at one instant; (lamps, ...), NaN where not known. sudden, slow: departures of MEASURED from the recent and from
+    the first reference, as shares of what is enough; restarts: above the usual in two days; judged: is enough known?"""
 
-    at_zero: float
-    slope: float
-    spread: float
+    x: NDArray[np.float32]
+    judged: Flags
+    gone: Departures
+    sudden: Floats
+    slow: Floats
+    restarts: Floats
+    dark: Flags
+    failed: Flags
+    power_w: Floats
+    celsius: Floats
+    output: Floats
 
-    @classmethod
-    def learn(cls, power: Floats, y: Floats, least_spread: float) -> Self | None:
-        """From the hours in which both are known; None when they are too few."""
-        known = np.isfinite(y)
-        power, y = power[known], y[known]
-        if len(y) < 3 * NIGHTS_NEEDED:
-            return None
-        centre, middle = float(power.mean()), float(y.mean())
-        off = power - centre
-        # A lamp that always burns at one level teaches no slope: a floor of 2 W keeps noise from looking like one.
-        slope = float(off @ (y - middle)) / max(float(off @ off), 4.0 * len(y))
-        line = cls(middle - slope * centre, slope, 0.0)
-        rest = line.rest(power, y)
-        shift = float(np.median(rest))
-        spread = 1.4826 * float(np.median(np.abs(rest - shift)))
-        return cls(line.at_zero + shift, slope, max(least_spread, spread))
-
-    def rest(self, power: Floats, y: Floats) -> Floats:
-        """By how much y is above what is usual at that power."""
-        return y - self.at_zero - self.slope * power
+    @property
+    def rule_score(self) -> Floats:
+        """(lamps,): above 1 the rule would alert."""
+        weights = np.maximum(np.nan_to_num(self.sudden), np.nan_to_num(self.slow))
+        restarts = np.minimum(0.9, self.restarts / RESTARTS)[:, None]
+        every = np.clip(np.concatenate([weights, restarts], 1), 0.0, MOST)
+        score = np.sqrt((np.where(every >= WORTH_SAYING, every, 0.0) ** 2).sum(1))
+        return np.where(self.dark | self.failed, MOST, np.minimum(MOST, score))
 
 
-@dataclass(frozen=True, slots=True)
-class _Habits:
-    """What a lamp's past says of it. full_w: power at its usual brightest; lit_w: above that it is lit; restarts: a day."""
+class Lamps:
+    """The past of some lamps. has_neighbours: whether temperatures of neighbours or of the air are among the values."""
 
-    nights: int
-    full_w: float
-    lit_w: float
-    temperature: _Usual | None
-    power_factor: _Usual | None
-    source_voltage: _Usual | None
-    restarts: float
+    def __init__(self, count: int, has_neighbours: bool) -> None:
+        self.past = Past(MEASURED, count)
+        self.nights = np.zeros(count, int)
+        self._has_neighbours = has_neighbours
+        self._rows: Floats = np.full((count, HOURS, len(ROLES)), np.nan)
+        self._last_hour, self._day = 0, -1
+        self._lit_w, self._restarts = np.full(count, np.inf), np.zeros(count)
+
+    def row(self, hour: int) -> Floats:
+        """(lamps, ROLES): what is known of an hour since 1970, to be filled; hours that are too old give one to forget."""
+        if hour <= self._last_hour - HOURS:
+            return np.full(self._rows[:, 0].shape, np.nan)
+        if hour > self._last_hour:
+            fresh = np.arange(max(self._last_hour + 1, hour - HOURS + 1), hour + 1)
+            self._rows[:, fresh % HOURS] = np.nan
+            self._last_hour = hour
+        return self._rows[:, hour % HOURS]
+
+    def see(self, now_s: float) -> Seen:
+        """Judges the hours before now_s."""
+        self.learn(now_s)
+        rows = self._before(now_s, SEEN)
+        power, level, output = (rows[..., COLUMN[role]] for role in ("power", "level", "output"))
+        settled = _settled(power, self._lit_w)
+        recent = np.where(settled, 1.0, np.nan)[:, -NOW_WITHIN:]
+        y = self._measured(rows)
+        gone = self.past.departures(power[:, -NOW_WITHIN:], y[..., -NOW_WITHIN:] * recent[:, None], NOW, NOW - 1)
+        gap, power_w, celsius, given = (
+            last_known(values[:, -NOW_WITHIN:] * recent, NOW, NOW - 1)
+            for values in (y[:, GAP], power, rows[..., COLUMN["temperature"]], output)
+        )
+        dark = _is_dark(level[:, -DAY:], power[:, -DAY:], self._lit_w)
+        failed = _latest(rows[:, -DAY:, COLUMN["failure"]]) > 0
+        started = _rises(self._before(now_s, COUNTED_D[-1] * DAY, COLUMN["starts"]))
+        more = np.stack([started[:, -DAY * d :].sum(1) - d * self._restarts for d in COUNTED_D], 1)
+        sudden, slow = self._weights(gone, gap)
+        x = np.concatenate([self.past.features(gone), self._counted(more, dark | failed)], 1)
+        fresh = np.isfinite(rows[:, -DAY:, :2]).any((1, 2))
+        judged = (self.nights >= NIGHTS_NEEDED) & fresh
+        return Seen(x, judged, gone, sudden, slow, more[:, 0], dark, failed, power_w, celsius, given)
+
+    def learn(self, now_s: float) -> None:
+        """What is usual: anew every day at noon UTC, and until there is enough."""
+        day = int((now_s - 12 * HOUR_S) // (DAY * HOUR_S))
+        if self._day == day and (self.nights >= NIGHTS_NEEDED).any():
+            return
+        self._day = day
+        rows = self._before((day * DAY + 12) * HOUR_S)
+        learnt = rows[:, : -RECENT_D * DAY]
+        power = rows[..., COLUMN["power"]]
+        full_w = _high(power[:, : learnt.shape[1]])
+        self._lit_w = np.where(full_w > 0, 0.15 * full_w, np.inf)
+        settled = _settled(power, self._lit_w)
+        self.nights = (settled[:, : learnt.shape[1]].reshape(len(rows), -1, DAY).sum(2) >= LEAST_A_DAY).sum(1)
+        self._restarts = _rises(learnt[..., COLUMN["starts"]]).sum(1) / (DAYS - RECENT_D)
+        if (self.nights >= NIGHTS_NEEDED).any():
+            y = np.where(settled[:, None], self._measured(rows), np.nan)
+            self.past.renew(power, y, DAY)
+
+    def knows(self, now_s: float) -> bool:
+        """Whether anything was read of the first lamp in the day before."""
+        return bool(np.isfinite(self._before(now_s, DAY)[0, :, :2]).any())
+
+    def _before(self, now_s: float, count: int = HOURS, columns: int | slice = slice(None)) -> Floats:
+        """(lamps, count, columns of ROLES): the hours before now_s, oldest first."""
+        hours = np.arange(int(now_s // HOUR_S) - count, int(now_s // HOUR_S))
+        kept = (hours <= self._last_hour) & (hours > self._last_hour - HOURS)
+        rows = self._rows[:, hours % HOURS, columns]
+        rows[:, ~kept] = np.nan
+        return rows
+
+    def _measured(self, rows: Floats) -> Floats:
+        """(lamps, MEASURED, hours), not yet held against the past."""
+        gap = rows[..., COLUMN["level"]] - rows[..., COLUMN["output"]]
+        factor, volts = rows[..., COLUMN["power_factor"]], rows[..., COLUMN["source_voltage"]]
+        return np.stack([_above_air(rows, self._lit_w, self._has_neighbours), factor, gap, volts], 1)
+
+    def _weights(self, gone: Departures, gap: Floats) -> tuple[Floats, Floats]:
+        sudden, slow = self.past.bad(gone.now), self.past.bad(gone.long)
+        sudden[:, GAP] = gap  # a driver that always protects itself is no better for it
+        sudden /= np.maximum(self.past.enough, DEVIATIONS * np.nan_to_num(self.past.recent.spread))
+        slow /= np.maximum(self.past.enough, 5 * np.nan_to_num(self.past.first.daily))
+        if not self._has_neighbours:
+            slow[:, TEMPERATURE] = np.nan  # the air of another season is not known
+        return sudden, slow
+
+    def _counted(self, more: Floats, reported: Flags) -> NDArray[np.float32]:
+        """(lamps, 2, FEATURES): the rows of restarts and of what is reported."""
+        x = np.zeros((len(more), 2, len(FEATURES)), np.float32)
+        deviation = np.sqrt(np.array(COUNTED_D) * self._restarts[:, None] + 1)
+        x[:, 0, 0:6:2] = more / deviation / 2.5
+        x[:, 0, 1:6:2] = more / np.array([5.0, 10.0, 20.0])
+        x[:, 0, -2:] = 1.0
+        x[:, 1, 1] = np.where(reported, CLIP, 0.0)
+        return np.clip(x, -CLIP, CLIP)
 
 
 class LampWindow:
@@ -124,12 +236,9 @@ class LampWindow:
             ):
                 raise ValueError(f"role {role!r}: expected one point, got {count}")
         self._inputs = inputs
-        self._has_neighbours = bool(inputs.get("neighbours"))
         self._role = {point: role for role, points in inputs.items() for point in points}
-        self._rows: Floats = np.full((HOURS, len(ROLES)), np.nan)
-        self._last_hour = 0
+        self._lamps = Lamps(1, bool(inputs.get("neighbours")))
         self._neighbours: dict[int, dict[str, float]] = {}
-        self._habits: tuple[int, _Habits | None] = (0, None)
 
     def add(self, point: str, start_s: float, period_s: float, aggregate: Aggregate, unit: str) -> None:
         """See `Window`."""
@@ -140,106 +249,75 @@ class LampWindow:
         else:
             converted = convert(0.0 if value is None else value, unit, ROLES[role])
             value = None if value is None else converted
-        hour = int((start_s + period_s / 2) // HOUR_S)
-        if value is None or hour <= self._last_hour - HOURS:
+        if value is None:
             return
-        self._turn_to(hour)
-        column = COLUMN[role]
-        row = self._rows[hour % HOURS]
+        hour = int((start_s + period_s / 2) // HOUR_S)
+        row, column = self._lamps.row(hour)[0], COLUMN[role]
         if role == "neighbours":
+            if hour not in self._neighbours:
+                self._neighbours = {known: seen for known, seen in self._neighbours.items() if known >= hour - 1}
             seen = self._neighbours.setdefault(hour, {})
             seen[point] = value
             value = median(seen.values())
         row[column] = max(value, row[column]) if role == "failure" and not math.isnan(row[column]) else value
 
     def features(self, now_s: float) -> Features | None:
-        """See `Window`. x: (STEPS hours, CHANNELS), in tens of degrees, tenths, restarts, tens of percent, volts, share of
-        full power; 0 where nothing is known, and while the lamp is dark."""
-        habits = self._habits_at(now_s)
-        if habits is None or self.missing(now_s):
+        """See `Window`. x: (QUANTITIES, FEATURES of gateway.window.past)."""
+        if self.missing(now_s):
             return None
-        view = _View.of(self._before(now_s, SEEN), habits, self._has_neighbours)
-        evidence = [reason for reason in self._reasons(view, habits) if reason.weight >= WORTH_SAYING]
+        seen = self._lamps.see(now_s)
+        evidence = [reason for reason in self._reasons(seen) if reason.weight >= WORTH_SAYING]
         evidence.sort(key=lambda reason: -reason.weight)
-        return self._judged(Features(now_s, view.x(), evidence, 0.0), {})
+        return self._judged(Features(now_s, seen.x[0], evidence, float(seen.rule_score[0])), {})
 
     def missing(self, now_s: float) -> str:
         """See `Window`."""
-        habits = self._habits_at(now_s)
-        nights = 0 if habits is None else habits.nights
+        self._lamps.learn(now_s)
+        nights = int(self._lamps.nights[0])
         if nights < NIGHTS_NEEDED:
             return f"{nights} nuits éclairées sur {NIGHTS_NEEDED} entre le 35e et le 7e jour avant aujourd'hui"
-        if not np.isfinite(self._before(now_s, STEPS)[:, :2]).any():
-            return "aucune lecture du pilote depuis 24 heures"
-        return ""
+        return "" if self._lamps.knows(now_s) else "aucune lecture du pilote depuis 24 heures"
+
+    def state(self) -> dict[str, Any]:
+        """What must outlive a restart: the lamp as it first was."""
+        return self._lamps.past.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`. Raises ValueError."""
+        self._lamps.past.restore(state)
 
     def _judged(self, seen: Features, shares: Mapping[str, float]) -> Features:
         """What was seen, had some points departed by these shares only, with the rule's score of it."""
-        by_role = [min(shares.get(point, 1.0) for point in self._inputs.get(role, ("",))) for role in CHANNEL_ROLES]
+        if not shares:
+            return replace(seen, ease=partial(self._judged, seen))
+
+        def share(*roles: str) -> float:
+            return min(shares.get(point, 1.0) for role in roles for point in self._inputs.get(role, ("",)))
+
+        rows = [*(share(one.role) for one in MEASURED), share("starts"), share("failure", "power")]
         evidence = [replace(one, weight=one.weight * shares.get(one.point, 1.0)) for one in seen.evidence]
-        score = min(MOST, math.sqrt(sum(one.weight**2 for one in evidence)))
-        return Features(
-            seen.time_s,
-            seen.x * np.array(by_role, np.float32),
-            evidence,
-            score,
-            None if shares else partial(self._judged, seen),
-        )
+        x = seen.x.copy()
+        x[:, : -len(KNOWN)] *= np.array(rows, np.float32)[:, None]
+        return Features(seen.time_s, x, evidence, min(MOST, math.sqrt(sum(one.weight**2 for one in evidence))))
 
-    def _turn_to(self, hour: int) -> None:
-        """Makes room for `hour`: what is 35 days older goes."""
-        if hour > self._last_hour:
-            fresh = np.arange(max(self._last_hour + 1, hour - HOURS + 1), hour + 1)
-            self._rows[fresh % HOURS] = np.nan
-            self._last_hour = hour
-            self._neighbours = {known: seen for known, seen in self._neighbours.items() if known >= hour - 1}
-
-    def _before(self, now_s: float, count: int = HOURS) -> Floats:
-        """The `count` hours before `now_s`, oldest first."""
-        hours = np.arange(int(now_s // HOUR_S) - count, int(now_s // HOUR_S))
-        kept = (hours <= self._last_hour) & (hours > self._last_hour - HOURS)
-        return np.where(kept[:, None], self._rows[hours % HOURS], np.nan)
-
-    def _habits_at(self, now_s: float) -> _Habits | None:
-        """Learnt anew every day at noon UTC, and until they are enough."""
-        day = int((now_s - 12 * HOUR_S) // (24 * HOUR_S))
-        if self._habits[0] != day or self._habits[1] is None or self._habits[1].nights < NIGHTS_NEEDED:
-            noon_s = (day * 24 + 12) * HOUR_S
-            self._habits = (day, _learn(self._before(noon_s), self._has_neighbours))
-        return self._habits[1]
-
-    def _reasons(self, view: _View, habits: _Habits) -> Iterator[Reason]:
+    def _reasons(self, seen: Seen) -> Iterator[Reason]:
         """What speaks for a failing lamp; each weight is its share of what would be enough for an alert by itself."""
-        if view.failed:
+        if seen.failed[0]:
             yield self._reason("failure", "failure", MOST, "le pilote signale lui-même une panne")
-        if view.dark:
+        if seen.dark[0]:
             yield self._reason("power", "dark", MOST, "la lampe ne consomme rien alors qu'elle est commandée allumée")
-        power = view.now(view.power)
-        if (excess := view.now(view.excess)) is not None and habits.temperature and power is not None:
-            enough = max(5.0, 5 * habits.temperature.spread)
-            celsius = view.now(view.temperature) or 0.0
-            text = (
-                f"le pilote est à {celsius:.0f} °C, {excess:.0f} de plus que d'ordinaire à {power:.0f} W et par cet air"
-            )
-            yield self._reason("temperature", "excess_temperature", excess / enough, text, (celsius, celsius - excess))
-        if (lower := view.now(view.power_factor_drop)) is not None and habits.power_factor:
-            enough = max(0.05, 5 * habits.power_factor.spread)
-            text = f"le facteur de puissance a perdu {_fr(lower, 2)} à puissance égale"
-            yield self._reason("power_factor", "power_factor_drop", lower / enough, text)
-        if view.restarts > 0:
+        for at, quantity in enumerate(MEASURED):
+            sudden, slow = (float(np.nan_to_num(weights[0, at])) for weights in (seen.sudden, seen.slow))
+            if sudden > 0 and sudden >= slow:
+                text, about = _sudden(seen, at)
+                yield self._reason(quantity.role, quantity.feature, sudden, text, about)
+            elif slow > 0:
+                text = _slow(at, abs(float(seen.gone.long[0, at])))
+                yield self._reason(quantity.role, f"slow_{quantity.feature}", slow, text)
+        if seen.restarts[0] > 0:
             # A stormy night restarts every lamp: restarts alone are never enough.
-            text = f"{view.restarts:.0f} redémarrages de plus que d'ordinaire en deux jours"
-            yield self._reason("starts", "restarts", min(0.9, view.restarts / 5), text)
-        if (gap := view.now(view.gap)) is not None:
-            text = f"le pilote donne {gap:.0f} points de courant de moins que demandé : il se protège"
-            given = view.now(view.output) or 0.0
-            yield self._reason("output", "output_gap", gap / 8, text, (given, given + gap))
-        if (shift := view.now(view.shift)) is not None and habits.source_voltage:
-            enough = max(1.5, 6 * habits.source_voltage.spread)
-            text = (
-                f"la tension des LED a changé de {_fr(shift, 1)} V à puissance égale : LED en court-circuit ou coupée"
-            )
-            yield self._reason("source_voltage", "source_voltage_shift", abs(shift) / enough, text)
+            text = f"{seen.restarts[0]:.0f} redémarrages de plus que d'ordinaire en deux jours"
+            yield self._reason("starts", "restarts", min(0.9, float(seen.restarts[0]) / RESTARTS), text)
 
     def _reason(
         self, role: str, feature: str, weight: float, text: str, seen: tuple[float, float] | None = None
@@ -250,126 +328,94 @@ class LampWindow:
         return Reason(self._inputs[role][0], feature, max(0.0, min(MOST, weight)), text, value, usual, unit)
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """The hours of a window, oldest first, seen against the lamp's habits; NaN where something is not known."""
-
-    power: Floats
-    settled: Flags
-    temperature: Floats
-    excess: Floats
-    power_factor_drop: Floats
-    output: Floats
-    gap: Floats
-    shift: Floats
-    started: Floats
-    restarts: float
-    load: Floats
-    dark: bool
-    failed: bool
-
-    @classmethod
-    def of(cls, rows: Floats, habits: _Habits, has_neighbours: bool) -> Self:
-        power, nothing = rows[:, COLUMN["power"]], np.full(len(rows), np.nan)
-        started = _rises(rows[:, COLUMN["starts"]])
-        level = rows[:, COLUMN["level"]]
-        above = _above_air(rows, habits.lit_w, has_neighbours)
-        factor, volts = rows[:, COLUMN["power_factor"]], rows[:, COLUMN["source_voltage"]]
-        return cls(
-            power=power,
-            settled=_settled(power, habits.lit_w),
-            temperature=rows[:, COLUMN["temperature"]],
-            excess=habits.temperature.rest(power, above) if habits.temperature else nothing,
-            power_factor_drop=-habits.power_factor.rest(power, factor) if habits.power_factor else nothing,
-            output=rows[:, COLUMN["output"]],
-            gap=level - rows[:, COLUMN["output"]],
-            shift=habits.source_voltage.rest(power, volts) if habits.source_voltage else nothing,
-            started=started,
-            restarts=float(started[-48:].sum()) - 2 * habits.restarts,
-            load=power / habits.full_w,
-            dark=_is_dark(level[-STEPS:], power[-STEPS:], habits.lit_w),
-            failed=_latest(rows[-STEPS:, COLUMN["failure"]]) > 0,
-        )
-
-    def now(self, values: Floats) -> float | None:
-        """Their median over the last settled hours with light, of the last day and a bit; None with fewer than three."""
-        good = np.flatnonzero(self.settled[-30:] & np.isfinite(values[-30:]))[-NOW:]
-        return median(values[-30:][good].tolist()) if len(good) >= NOW - 1 else None
-
-    def x(self) -> NDArray[np.float32]:
-        """The last hours as the channels of CHANNELS."""
-        lit = np.where(self.settled, 1.0, np.nan)
-        channels = (
-            lit * self.excess / 10, lit * self.power_factor_drop / 0.1, self.started, lit * self.gap / 10, lit * self.shift,
-            self.load,
-        )  # fmt: skip
-        stacked = np.stack(channels, axis=1)[-STEPS:]
-        return np.clip(np.nan_to_num(stacked, nan=0.0), -3, 3).astype(np.float32)
+def _slow(at: int, size: float) -> str:
+    """A departure from how the lamp first was, over ten nights."""
+    match at:
+        case 0:
+            return f"depuis dix nuits le pilote est {_fr(size, 1)} °C plus chaud qu'au début, à puissance égale"
+        case 1:
+            return f"depuis dix nuits le facteur de puissance est {_fr(size, 2)} plus bas qu'au début"
+        case 2:
+            return f"depuis dix nuits le pilote donne {size:.0f} points de courant de moins qu'au début"
+    return f"depuis dix nuits la tension des LED a changé de {_fr(size, 1)} V depuis le début, à puissance égale"
 
 
-def _learn(rows: Floats, has_neighbours: bool) -> _Habits | None:
-    """A lamp's habits from the 35 days that end at a noon; None when it never gave light in them."""
-    past = rows[:-RECENT]
-    power = past[:, COLUMN["power"]]
-    known = power[np.isfinite(power)]
-    if len(known) == 0 or (full_w := float(np.quantile(known, 0.99))) <= 0:
-        return None
-    lit_w = 0.15 * full_w
-    settled = _settled(power, lit_w)
-    at, started = power[settled], _rises(past[:, COLUMN["starts"]])
-    return _Habits(
-        nights=int((settled.reshape(-1, 24).sum(axis=1) >= 3).sum()),
-        full_w=full_w,
-        lit_w=lit_w,
-        temperature=_Usual.learn(at, _above_air(past, lit_w, has_neighbours)[settled], 0.7),
-        power_factor=_Usual.learn(at, past[settled, COLUMN["power_factor"]], 0.006),
-        source_voltage=_Usual.learn(at, past[settled, COLUMN["source_voltage"]], 0.1),
-        restarts=float(started.sum()) / (len(past) / 24),
+def _sudden(seen: Seen, at: int) -> tuple[str, tuple[float, float] | None]:
+    """A departure from the recent reference in words; the value and what is usual where both are known."""
+    departure, power, celsius, output = (
+        float(v[0]) for v in (seen.gone.now[:, at], seen.power_w, seen.celsius, seen.output)
     )
+    match at:
+        case 0:
+            more = f"{departure:.0f} de plus que d'ordinaire à {power:.0f} W et par cet air"
+            return f"le pilote est à {celsius:.0f} °C, {more}", (celsius, celsius - departure)
+        case 1:
+            return f"le facteur de puissance a perdu {_fr(-departure, 2)} à puissance égale", None
+        case 2:
+            gap = float(seen.sudden[0, at]) * MEASURED[at].enough
+            text = f"le pilote donne {gap:.0f} points de courant de moins que demandé : il se protège"
+            return text, (output, output + gap)
+    volts = f"la tension des LED a changé de {_fr(departure, 1)} V à puissance égale"
+    return f"{volts} : LED en court-circuit ou coupée", None
 
 
-def _above_air(rows: Floats, lit_w: float, has_neighbours: bool) -> Floats:
-    """By how much the driver is warmer than its neighbours; a lamp without any, than itself while unlit in the 24 hours
-    before. Never the one for the other: what is usual was learnt with one of them."""
-    temperature = rows[:, COLUMN["temperature"]]
+def _high(power: Floats) -> Floats:
+    """(lamps,): nearly the largest of each lamp's values; 0 where there is none."""
+    ordered = np.sort(power, 1)
+    count = np.isfinite(ordered).sum(1)
+    at = np.maximum(0, np.rint(0.99 * (count - 1)).astype(int))
+    return np.where(count > 0, np.take_along_axis(ordered, at[:, None], 1)[:, 0], 0.0)
+
+
+def _above_air(rows: Floats, lit_w: Floats, has_neighbours: bool) -> Floats:
+    """(lamps, hours): by how much a driver is warmer than its neighbours; lamps without any, than themselves while unlit in
+    the 24 hours before. Never the one for the other: what is usual was learnt with one of them."""
+    temperature = rows[..., COLUMN["temperature"]]
     if has_neighbours:
-        return temperature - rows[:, COLUMN["neighbours"]]
-    unlit = (rows[:, COLUMN["power"]] <= lit_w) & np.isfinite(temperature)
-    sums = np.concatenate(([0.0], np.cumsum(np.where(unlit, temperature, 0.0))))
-    counts = np.concatenate(([0], np.cumsum(unlit)))
-    ends = np.arange(1, len(rows) + 1)
-    starts = np.maximum(0, ends - 24)
-    number = counts[ends] - counts[starts]
-    return temperature - np.where(number > 0, (sums[ends] - sums[starts]) / np.maximum(number, 1), np.nan)
+        return temperature - rows[..., COLUMN["neighbours"]]
+    unlit = (rows[..., COLUMN["power"]] <= lit_w[:, None]) & np.isfinite(temperature)
+    none = np.zeros((len(rows), 1))
+    sums = np.concatenate([none, np.cumsum(np.where(unlit, temperature, 0.0), 1)], 1)
+    counts = np.concatenate([none, np.cumsum(unlit, 1)], 1)
+    ends = np.arange(1, rows.shape[1] + 1)
+    starts = np.maximum(0, ends - DAY)
+    number = counts[:, ends] - counts[:, starts]
+    air = (sums[:, ends] - sums[:, starts]) / np.maximum(number, 1)
+    return temperature - np.where(number > 0, air, np.nan)
 
 
-def _settled(power: Floats, lit_w: float) -> Flags:
-    """Hours with light at the load of the hour before: the driver is about as warm as that load makes it."""
-    before = np.concatenate(([np.nan], power[:-1]))
-    return (power > lit_w) & (np.abs(power - before) < 0.15 * power)
+def _settled(power: Floats, lit_w: Floats) -> Flags:
+    """(lamps, hours) with light at the load that was last read before: the driver is about as warm as that load makes it."""
+    before = np.full(power.shape, np.nan)
+    for hours in range(SETTLING, 0, -1):
+        earlier = power[:, :-hours]
+        before[:, hours:] = np.where(np.isfinite(earlier), earlier, before[:, hours:])
+    return np.asarray((power > lit_w[:, None]) & (np.abs(power - before) < 0.15 * power))
 
 
 def _rises(counter: Floats) -> Floats:
-    """By how much a counter rose in each hour since it was last known; a reset, or a jump no counter makes, is 0."""
-    rises = np.zeros(len(counter))
-    known = np.flatnonzero(np.isfinite(counter))
-    steps = np.diff(counter[known])
-    rises[known[1:]] = np.where((steps >= 0) & (steps < 1000), steps, 0.0)
-    return rises
+    """By how much counters (lamps, hours) rose in each hour since they were last known; a reset, or a jump no counter makes,
+    is 0."""
+    known = np.isfinite(counter)
+    at = np.maximum.accumulate(np.where(known, np.arange(counter.shape[1]), -1), 1)
+    before = np.concatenate([np.full((len(counter), 1), -1), at[:, :-1]], 1)
+    last = np.where(before >= 0, np.take_along_axis(counter, np.maximum(before, 0), 1), np.nan)
+    steps = np.where(known, counter, np.nan) - last
+    return np.where((steps >= 0) & (steps < 1000), steps, 0.0)
 
 
-def _is_dark(level: Floats, power: Floats, lit_w: float) -> bool:
-    """Did it take nothing in the last two hours in which it was to give light? Two, because within the hour of switching
-    on its power may have been read before."""
-    ordered = (level >= 5) & (np.concatenate(([np.nan], level[:-1])) >= 5) & np.isfinite(power)
-    hours = np.flatnonzero(ordered)[-2:]
-    return len(hours) == 2 and bool((power[hours] < lit_w).all())
+def _is_dark(level: Floats, power: Floats, lit_w: Floats) -> Flags:
+    """(lamps,): did it take nothing in the last two hours in which it was to give light? Two, because within the hour of
+    switching on its power may have been read before."""
+    before = np.concatenate([np.full((len(level), 1), np.nan), level[:, :-1]], 1)
+    ordered = (level >= 5) & (before >= 5) & np.isfinite(power)
+    last = ordered & (np.cumsum(ordered[:, ::-1], 1)[:, ::-1] <= 2)
+    return np.asarray(last.sum(1) == 2) & ~(last & (power >= lit_w[:, None])).any(1)
 
 
-def _latest(values: Floats) -> float:
-    """The last known value, 0 when there is none."""
-    known = values[np.isfinite(values)]
-    return float(known[-1]) if len(known) else 0.0
+def _latest(values: Floats) -> Floats:
+    """(lamps,): the last known value, 0 where there is none."""
+    return np.nan_to_num(last_known(values, 1, 1))
 
 
 def _fr(value: float, digits: int) -> str:

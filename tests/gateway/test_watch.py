@@ -210,3 +210,12 @@ def test_summaries_that_are_too_long_for_a_window_are_known_before_anything_star
 def test_a_window_that_there_is_not_is_a_fault_of_the_card() -> None:
     with pytest.raises(ModelError, match="use sector, lamp, lift or rig"):
         window_of("tide", ENTRY, UTC)
+
+
+def test_what_was_first_usual_outlives_a_restart(model: Model) -> None:
+    before = after_a_quiet_month(model)
+    after = Watch(ENTRY, model, UNITS)
+    after.restore(json.loads(json.dumps(before.state())))
+    assert after.state()["window"] == before.state()["window"]
+    old = {key: value for key, value in before.state().items() if key != "window"}
+    Watch(ENTRY, model, UNITS).restore(old)

@@ -12,7 +12,8 @@ from gateway.inference import load_model
 from gateway.lighting import Schedule, Slot, arc_power_level
 from gateway.summary import Aggregate
 from gateway.window import Features
-from gateway.window.lamp import CHANNELS, STEPS, LampWindow
+from gateway.window.lamp import QUANTITIES, LampWindow
+from gateway.window.past import FEATURES
 from simulator.drift import Drift
 from simulator.lighting import Lamp, LampFault
 
@@ -93,7 +94,7 @@ def ageing() -> list[Row]:
 def test_a_healthy_lamp_is_far_from_an_alert(healthy: list[Row]) -> None:
     features = judged(healthy)
     assert features.rule_score < 0.5
-    assert features.x.shape == (STEPS, len(CHANNELS))
+    assert features.x.shape == (len(QUANTITIES), len(FEATURES))
     assert features.x.dtype == np.float32
     assert np.isfinite(features.x).all()
 

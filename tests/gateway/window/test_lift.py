@@ -12,7 +12,8 @@ from gateway.inference import load_model
 from gateway.reading import Snapshot
 from gateway.summary import Aggregate, Summariser, Summary
 from gateway.window import Features
-from gateway.window.lift import CHANNELS, STEPS, LiftWindow
+from gateway.window.lift import QUANTITIES, LiftWindow
+from gateway.window.past import CLIP, FEATURES
 from simulator.drift import Drift
 from simulator.lift import LiftDoor
 
@@ -73,7 +74,7 @@ def worn() -> list[Summary]:
 def test_a_healthy_door_is_far_from_an_alert(healthy: list[Summary]) -> None:
     features = judged(healthy)
     assert features.rule_score < 0.6
-    assert features.x.shape == (STEPS, len(CHANNELS))
+    assert features.x.shape == (len(QUANTITIES), len(FEATURES))
     assert features.x.dtype == np.float32
 
 
@@ -84,7 +85,8 @@ def test_a_door_that_slows_by_a_quarter_in_a_night_is_found_within_it(worn: list
     assert "moins vite que d'ordinaire" in texts["slowdown"]
     assert "de plus que d'ordinaire" in texts["current_rise"]
     assert judged(worn, START + 1 * HOUR_S).rule_score < 0.6, "not before it shows"
-    assert features.x[-1, 0] == pytest.approx(2.5, abs=0.4)
+    slowed = features.x[QUANTITIES.index("slowdown"), FEATURES.index("now")]
+    assert slowed == CLIP, "a quarter is more than twice what is enough"
 
 
 def test_obstructions_are_not_wear() -> None:

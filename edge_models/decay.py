@@ -1,0 +1,374 @@
+"""What the models of slow decay share (lamps, lifts): learning from simulated lives, choosing a decision, counting alerts.
+
+A life is one thing from its installation on: hourly scores, and when a fault began and ended the service, if it did. Of a
+fault is counted whether an alert was raised in time; of what is healthy, every alert.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edge_models.leak.matching import wilson
+from edge_models.quantise import int8_model
+from gateway.inference import load_model
+from gateway.verdict import Decider, Decision
+from gateway.window.past import CLIP, FEATURES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from gateway.inference import Model
+
+    Floats = NDArray[np.float64]
+    Score = Callable[[NDArray[np.float32]], Floats]
+
+DAY = 24
+HOUR_S = 3600.0
+MONTH_H = 30.4 * DAY
+RULE_DECISION = Decision(
+    threshold=1.0,
+    evidence=0.5,
+    cap=0.5,
+    clear=0.6,
+    clear_s=86400.0,
+    grace_s=0.0,
+    rise=0.5,
+    hold_s=604800.0,
+    relax_s=172800.0,
+)
+"""How the rule beside a network decides."""
+
+START = Decision(
+    threshold=0.0,
+    evidence=6.0,
+    cap=3.0,
+    clear=-1.0,
+    clear_s=86400.0,
+    grace_s=0.0,
+    rise=2.0,
+    hold_s=604800.0,
+    relax_s=172800.0,
+)
+"""Where the choice of a network's decision begins; scores are logarithms of odds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """scores: by hour, NaN where there was none. onset, end: hours, -1 without a fault. kept: family, "" for healthy."""
+
+    scores: Floats
+    family: str = ""
+    onset: int = -1
+    end: int = -1
+
+    @property
+    def sound_h(self) -> int:
+        """Hours judged before a fault began."""
+        return int(np.isfinite(self.scores[: self.onset] if self.family else self.scores).sum())
+
+    def alerts(self, decision: Decision) -> list[tuple[int, float]]:
+        """(hour, score) of every alert that the gateway would raise."""
+        decider, raised = Decider(decision), []
+        for hour in np.flatnonzero(np.isfinite(self.scores)).tolist():
+            if decider.step(hour * HOUR_S, float(self.scores[hour])).raised:
+                raised.append((hour, float(self.scores[hour])))
+        return raised
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of thing that decays. lead_d: days before the end that count as in time; false_a_month: what is allowed while a
+    decision is chosen; samples: x, label and weight of hours to learn from, by seed; lives: by scorer and last by the rule,
+    by seed, families of faults (none = all healthy) and how often it is judged in hours; thing: what one is in French."""
+
+    folder: Path
+    thing: str
+    families: tuple[str, ...]
+    left_out: str
+    quantities: tuple[str, ...]
+    lead_d: int
+    false_a_month: float
+    samples: Callable[[int], tuple[NDArray[np.float32], Floats, Floats]]
+    lives: Callable[[int, tuple[str, ...], Sequence[Score], int], list[list[Life]]]
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        return tuple(one for one in self.families if one != self.left_out)
+
+
+SEEDS = {"fit": range(100, 112), "calibration": range(200, 210), "test": range(300, 310)}
+EVERY_H = 3
+"""How often lives are judged while a model is made; the bench judges them every hour, as the gateway does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """lead_d: of each found fault by family, how long before its end; faults: how many there were; false: alerts without a
+    fault; months: judged without a fault; true_scores, false_scores: of the alerts."""
+
+    lead_d: dict[str, list[float]]
+    faults: dict[str, int]
+    false: int
+    months: float
+    true_scores: tuple[float, ...]
+    false_scores: tuple[float, ...]
+
+    def in_time(self, days: float, families: Sequence[str] | None = None) -> tuple[int, int]:
+        """Found at least so long before the end, and how many faults there were."""
+        names = self.faults if families is None else families
+        return sum(lead >= days for f in names for lead in self.lead_d.get(f, [])), sum(
+            self.faults.get(f, 0) for f in names
+        )
+
+    @property
+    def false_a_month(self) -> float:
+        return self.false / max(self.months, 1e-9)
+
+
+def count(lives: Sequence[Life], decision: Decision) -> Counted:
+    """An alert before the onset is false, and ends nothing; the first one after it counts, or one that then still stands
+    would have to be looked into anyway and is false all the same."""
+    leads: dict[str, list[float]] = {}
+    faults: dict[str, int] = {}
+    true_scores, false_scores, months = [], [], 0.0
+    for life in lives:
+        months += life.sound_h / MONTH_H
+        raised = life.alerts(decision)
+        early = [score for hour, score in raised if not life.family or hour < life.onset]
+        false_scores += early
+        if life.family:
+            faults[life.family] = faults.get(life.family, 0) + 1
+            if true := [one for one in raised if life.onset <= one[0] <= life.end]:
+                leads.setdefault(life.family, []).append((life.end - true[0][0]) / DAY)
+                true_scores.append(true[0][1])
+    return Counted(leads, faults, len(false_scores), months, tuple(true_scores), tuple(false_scores))
+
+
+def share(found: int, of: int) -> dict[str, Any]:
+    """A share with its 95 % interval."""
+    low, high = wilson(found, of)
+    return {
+        "found": found,
+        "of": of,
+        "share": round(found / max(1, of), 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }
+
+
+def rate(events: int, months: float) -> dict[str, Any]:
+    """Events a month with the 95 % interval of a Poisson count (exact for none, Byar's approximation otherwise)."""
+    high = (
+        3.689 if events == 0 else (events + 1) * (1 - 1 / (9 * (events + 1)) + 1.96 / (3 * math.sqrt(events + 1))) ** 3
+    )
+    low = 0.0 if events == 0 else events * (1 - 1 / (9 * events) - 1.96 / (3 * math.sqrt(events))) ** 3
+    months = max(months, 1e-9)
+    return {
+        "alerts": events, "months": round(months, 1), "a_month": events / months, "low": low / months,
+        "high": high / months,
+    }  # fmt: skip
+
+
+def network(rows: int, channels: int) -> Any:
+    """Every row through the same small encoder, the largest of them beside all of them: what is wrong with one quantity
+    looks alike whichever it is, and yet not all are worth the same."""
+    import tensorflow as tf
+
+    layers = tf.keras.layers
+    first = layers.Input((rows, channels))
+    regular = tf.keras.regularizers.l2(1e-4)
+    each = layers.Conv1D(12, 1, activation="relu", kernel_regularizer=regular)(first)
+    each = layers.Conv1D(8, 1, activation="relu", kernel_regularizer=regular)(each)
+    largest = layers.Flatten()(layers.MaxPooling1D(rows)(each))
+    every = layers.Dense(12, activation="relu", kernel_regularizer=regular)(layers.Dropout(0.1)(layers.Flatten()(each)))
+    return tf.keras.Model(first, layers.Dense(1)(layers.Concatenate()([largest, every])))
+
+
+def learn(x: NDArray[np.float32], label: Floats, weight: Floats, seed: int, epochs: int = 8) -> Any:
+    """A network with learnt weights; x (samples, rows, channels)."""
+    import tensorflow as tf
+
+    tf.keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    model = network(*x.shape[1:])
+    steps = epochs * (len(x) // 256 + 1)
+    model.compile(
+        tf.keras.optimizers.Adam(tf.keras.optimizers.schedules.CosineDecay(3e-3, steps)),
+        tf.keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.002),
+    )
+    balanced = np.where(label > 0, weight * weight[label == 0].sum() / max(weight[label > 0].sum(), 1e-9), weight)
+    model.fit(x, label[:, None], sample_weight=balanced, batch_size=256, epochs=epochs, verbose=0)
+    return model
+
+
+def decide(
+    lives: Sequence[Life], lead_d: float, false_a_month: float, start: Decision = START
+) -> tuple[Decision, Counted]:
+    """Of the decisions with no more false alerts than allowed, the one that finds most faults in time."""
+    found: tuple[int, Decision, Counted] | None = None
+    for threshold in np.arange(-1.0, 5.1, 0.5).tolist():
+        for evidence in (3.0, 10.0, 30.0):
+            tried = replace(start, threshold=threshold, evidence=evidence, clear=threshold - 1.0)
+            counted = count(lives, tried)
+            if counted.false_a_month <= false_a_month and (found is None or counted.in_time(lead_d)[0] > found[0]):
+                found = counted.in_time(lead_d)[0], tried, counted
+    if found is None:
+        raise ArithmeticError(
+            f"calibration: expected a decision with at most {false_a_month} false alerts a month, found none"
+        )
+    return found[1], found[2]
+
+
+def bands(counted: Counted) -> list[tuple[float, int, int]]:
+    """(from this score on, right, alerts): by thirds of the scores of true alerts, but no band of fewer than 20."""
+    scores = np.array([*counted.true_scores, *counted.false_scores])
+    right = np.array([True] * len(counted.true_scores) + [False] * len(counted.false_scores))
+    edges = [-99.0, *np.quantile(counted.true_scores, [1 / 3, 2 / 3]).tolist()]
+    out: list[tuple[float, int, int]] = []
+    for low, high in zip(edges, [*edges[1:], math.inf], strict=True):
+        inside = (scores >= low) & (scores < high)
+        if inside.sum() >= 20:
+            out.append((round(low, 3), int(right[inside].sum()), int(inside.sum())))
+    return out
+
+
+def figure(name: str, value: float, interval: tuple[float, float] | None, n: int) -> str:
+    """A [[metrics.figure]] of the card."""
+    between = f"low = {interval[0]:.4g}\nhigh = {interval[1]:.4g}\n" if interval else ""
+    return f'[[metrics.figure]]\nname = "{name}"\nvalue = {value:.4g}\n{between}n = {n}\n'
+
+
+def write_card(
+    folder: Path, content: bytes, shape: tuple[int, Sequence[str]], decision: Decision, marks: dict[str, str]
+) -> None:
+    """card.toml, from card.template.toml and what was measured. marks: what stands for @name@ in it."""
+    table = "\n".join(f"{key} = {round(value, 4)}" for key, value in asdict(decision).items() if math.isfinite(value))
+    card = (folder / "card.template.toml").read_text(encoding="utf-8")
+    every = {
+        "sha256": hashlib.sha256(content).hexdigest(), "bytes": str(len(content)), "steps": str(shape[0]),
+        "channels": json.dumps(list(shape[1])), "decision": table, "major": f"{decision.threshold + 2:.3f}",
+        "critical": f"{decision.threshold + 4:.3f}", "date": datetime.now(UTC).date().isoformat(),
+    }  # fmt: skip
+    for name, value in (every | marks).items():
+        card = card.replace(f"@{name}@", value)
+    (folder / "card.toml").write_text(card, encoding="utf-8")
+
+
+def write_examples(folder: Path, model: Model, examples: NDArray[np.float32]) -> None:
+    """example.json: inputs and the exact int8 outputs of the pinned runtime."""
+    if model.fallback:
+        raise RuntimeError(f"golden examples: expected the pinned runtime with its delegate; {model.fallback}")
+    noise = np.random.default_rng(0).normal(0, 1.5, (16, *examples.shape[1:])).astype(np.float32)
+    x = np.concatenate([model.quantised(one) for one in np.concatenate([examples, noise])])
+    body = {
+        "runtime": "ai-edge-litert 2.3.0, XNNPACK",
+        "shape": list(x.shape),
+        "inputs": base64.b64encode(zlib.compress(x.tobytes(), 9)).decode(),
+        "outputs": [model.raw(one[None]) for one in x],
+    }
+    (folder / "example.json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+
+
+def fit(kind: Kind) -> None:
+    """Learns, chooses, measures, writes the model's folder. Weights come from "fit", the decision and its confidence from
+    "calibration", the figures in the card from "test": other seeds, and so other things in every way."""
+    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
+    name, shape = kind.folder.name, (len(kind.quantities), FEATURES)
+    parts = []
+    for seed in SEEDS["fit"]:
+        parts.append(kind.samples(seed))
+        say(name, f"fit {seed}")
+    x, label, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+    say(name, f"{len(x)} hours to learn from, {label.mean():.0%} of them with a fault")
+    model = learn(x, label, weight, 1)
+    shown = x[np.random.default_rng(0).permutation(len(x))[:600]].copy()
+    shown[0, 0, 0], shown[1, 0, 0] = CLIP, -CLIP  # the input's scale must reach its ends
+    content = int8_model(model, shown)
+    (kind.folder / "model.tflite").write_bytes(content)
+    write_card(
+        kind.folder, content, shape, START, dict.fromkeys(("calibration", "figures", "text"), "") | {"decides": "model"}
+    )
+    int8 = load_model(kind.folder)
+    scores: list[Score] = [
+        lambda some: np.array([int8.score(one) for one in some]),
+        lambda some: np.asarray(model(some, training=False))[:, 0].astype(np.float64),
+    ]
+
+    def lived(split: str, families: tuple[str, ...]) -> list[list[Life]]:
+        """By int8, by float, by the rule; half of the seeds are all healthy."""
+        made: list[list[Life]] = [[], [], []]
+        for seed in SEEDS[split]:
+            for into, lives in zip(made, kind.lives(seed, families if seed % 2 else (), scores, EVERY_H), strict=True):
+                into.extend(lives)
+            say(name, f"{split} {seed}")
+        return made
+
+    calibration = lived("calibration", kind.taught)[0]
+    decision, _ = decide(calibration, kind.lead_d, kind.false_a_month)
+    calibrated = count(calibration, decision)
+    tested = lived("test", kind.families)
+    deciding = (decision, decision, RULE_DECISION)
+    by_int8, by_float, by_rule = (count(lives, one) for lives, one in zip(tested, deciding, strict=True))
+    lines = [str(decision)]
+    for said, counted in (("calibration", calibrated), ("int8", by_int8), ("float", by_float), ("rule", by_rule)):
+        found, of = counted.in_time(kind.lead_d, kind.taught)
+        lines.append(f"{said}: {found}/{of} in time, {counted.false} false in {counted.months:.0f} months")
+        lines.append(", ".join("{} {}/{}".format(f, *counted.in_time(kind.lead_d, [f])) for f in kind.families))
+    say(name, "\n".join(lines))
+    gain = points_gained(kind, by_int8, by_rule)
+    margin = int8.card.rule.margin
+    used = gain >= margin
+    verdict = "il est utilisé" if used else "il n'est pas utilisé, la règle décide"
+    marks = {
+        "decides": "model" if used else "rule",
+        "calibration": "\n".join(
+            f"[[calibration.band]]\nscore = {a}\nright = {b}\nalerts = {c}\n"
+            for a, b, c in bands(calibrated if used else count(tested[2], RULE_DECISION))
+        ),
+        "figures": "\n".join(figures(kind, by_int8, by_float, by_rule)),
+        "text": f"Le réseau trouve {gain:.1f} points de plus que la règle, marge {margin:g} : {verdict}.",
+    }
+    write_card(kind.folder, content, shape, decision if used else RULE_DECISION, marks)
+    write_examples(kind.folder, int8, shown[2:50])
+
+
+def points_gained(kind: Kind, by_model: Counted, by_rule: Counted) -> float:
+    """Points of faults found in time that the model gains over the rule, the left-out family included; minus infinity where
+    it raises more false alerts than the rule and than is allowed."""
+    if by_model.false > max(by_rule.false, 2 * kind.false_a_month * by_model.months):
+        return -math.inf
+    (mine, of), (its, _) = by_model.in_time(kind.lead_d), by_rule.in_time(kind.lead_d)
+    return 100 * (mine - its) / max(1, of)
+
+
+def figures(kind: Kind, by_int8: Counted, by_float: Counted, by_rule: Counted) -> Iterator[str]:
+    """Of the card."""
+    for name, counted in (("", by_int8), ("avant int8 : ", by_float), ("règle seule : ", by_rule)):
+        found = share(*counted.in_time(kind.lead_d, kind.taught))
+        said = f"{name}pannes annoncées {kind.lead_d} jours avant, part"
+        yield figure(said, found["share"], (found["low"], found["high"]), found["of"])
+        false = rate(counted.false, counted.months)
+        said = f"{name}fausses alertes par mois et {kind.thing}"
+        yield figure(said, false["a_month"], (false["low"], false["high"]), round(counted.months))
+    for family in kind.families:
+        found = share(*by_int8.in_time(kind.lead_d, [family]))
+        said = f"{family}{', jamais apprise' if family == kind.left_out else ''} : annoncées {kind.lead_d} jours avant, part"
+        yield figure(said, found["share"], (found["low"], found["high"]), found["of"])
+
+
+def say(name: str, text: str) -> None:
+    """Progress."""
+    print(f"{name}: {text}", file=sys.stderr, flush=True)
