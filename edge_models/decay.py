@@ -14,8 +14,10 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,10 +91,57 @@ class Life:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask:
+    """Some things to live through. families: of faults, drawn from for each, none = all healthy; ramp_d: how long a fault
+    grows; less: "partly" where not all quantities are read (lift: of the drive), "alone" for lamps without neighbours,
+    "mixed" for all of that by chance; every_h: how often they are judged."""
+
+    model: str
+    seed: int
+    things: int
+    days: int
+    families: tuple[str, ...] = ()
+    ramp_d: tuple[float, float] = (30, 150)
+    less: str = ""
+    every_h: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What was judged of some things. hours (n,): when; x (n, things, quantities, FEATURES); judged, rule, gone (n, things):
+    whether enough was known, the rule's score, how far the fault had gone. family, onset_h, end_h: by thing, "" and -1 for
+    healthy ones. total_h: hours lived through. held_h: so long a score holds where nothing was judged after it."""
+
+    hours: NDArray[np.int64]
+    x: NDArray[np.float32]
+    judged: NDArray[np.bool_]
+    rule: Floats
+    gone: Floats
+    family: tuple[str, ...]
+    onset_h: tuple[int, ...]
+    end_h: tuple[int, ...]
+    total_h: int
+    held_h: int
+
+    def lives(self, score: Score | None) -> list[Life]:
+        """By a scorer of (some, quantities, FEATURES), or by the rule."""
+        found = self.rule if score is None else np.full(self.rule.shape, np.nan)
+        if score is not None and self.judged.any():
+            found[self.judged] = score(self.x[self.judged])
+        scores = np.full((len(self.family), self.total_h), np.nan)
+        for held in range(self.held_h - 1, -1, -1):
+            hours = self.hours + held
+            inside = hours < self.total_h
+            scores[:, hours[inside]] = np.where(self.judged, found, np.nan)[inside].T
+        facts = zip(scores, self.family, self.onset_h, self.end_h, strict=True)
+        return [Life(*fact) for fact in facts]
+
+
+@dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of thing that decays. lead_d: days before the end that count as in time; false_a_month: what is allowed while a
-    decision is chosen; samples: x, label and weight of hours to learn from, by seed; lives: by scorer and last by the rule,
-    by seed, families of faults (none = all healthy) and how often it is judged in hours; thing: what one is in French."""
+    """A kind of thing that decays. thing: what one is, in French; lead_d: days before the end that count as in time;
+    false_a_month: what is allowed while a decision is chosen; visible: how far a fault must have gone to count fully in
+    learning (less counts less, under a sixth of it nothing); record: lives through some."""
 
     folder: Path
     thing: str
@@ -101,15 +150,32 @@ class Kind:
     quantities: tuple[str, ...]
     lead_d: int
     false_a_month: float
-    samples: Callable[[int], tuple[NDArray[np.float32], Floats, Floats]]
-    lives: Callable[[int, tuple[str, ...], Sequence[Score], int], list[list[Life]]]
+    visible: float
+    things: int
+    record: Callable[[Ask], Record]
 
     @property
     def taught(self) -> tuple[str, ...]:
         return tuple(one for one in self.families if one != self.left_out)
 
+    def asks(self, split: str) -> list[Ask]:
+        """What a split consists of. Most of what is learnt from fails, in months, a third of it in days."""
+        if split == "fit":
+            days = {True: (110, (0.5, 20.0)), False: (DAYS, (20.0, 120.0))}
+            every = [(seed, *days[seed % 3 == 0]) for seed in SEEDS[split]]
+            return [
+                Ask(self.folder.name, seed, self.things, d, self.taught, ramp, "mixed", 4) for seed, d, ramp in every
+            ]
+        families = self.taught if split == "calibration" else self.families
+        return [
+            Ask(self.folder.name, seed, self.things, DAYS, families if seed % 2 else (), (30, 120), "", EVERY_H)
+            for seed in SEEDS[split]
+        ]
 
-SEEDS = {"fit": range(100, 112), "calibration": range(200, 210), "test": range(300, 310)}
+
+DAYS = 170
+SEEDS = {"fit": range(100, 109), "calibration": range(200, 206), "test": range(300, 306)}
+WORKERS = 2
 EVERY_H = 3
 """How often lives are judged while a model is made; the bench judges them every hour, as the gateway does."""
 
@@ -282,44 +348,57 @@ def write_examples(folder: Path, model: Model, examples: NDArray[np.float32]) ->
     (folder / "example.json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
 
 
+def samples(kind: Kind, record: Record, seed: int) -> tuple[NDArray[np.float32], Floats, Floats]:
+    """x, label and weight of hours to learn from: all that are part of a fault, a third of the others."""
+    rng = np.random.default_rng(seed)
+    telling = (record.gone > 0) & (record.gone < 1)
+    picked = record.judged & (telling | (rng.random(telling.shape) < 0.33))
+    gone = record.gone[picked]
+    weight = np.where(gone > 0, np.clip(gone / kind.visible, 0, 1) * (gone > kind.visible / 6), 1.0)
+    return record.x[picked], (gone > 0).astype(float), weight
+
+
 def fit(kind: Kind) -> None:
     """Learns, chooses, measures, writes the model's folder. Weights come from "fit", the decision and its confidence from
     "calibration", the figures in the card from "test": other seeds, and so other things in every way."""
     os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
     name, shape = kind.folder.name, (len(kind.quantities), FEATURES)
-    parts = []
-    for seed in SEEDS["fit"]:
-        parts.append(kind.samples(seed))
-        say(name, f"fit {seed}")
-    x, label, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-    say(name, f"{len(x)} hours to learn from, {label.mean():.0%} of them with a fault")
-    model = learn(x, label, weight, 1)
-    shown = x[np.random.default_rng(0).permutation(len(x))[:600]].copy()
-    shown[0, 0, 0], shown[1, 0, 0] = CLIP, -CLIP  # the input's scale must reach its ends
-    content = int8_model(model, shown)
-    (kind.folder / "model.tflite").write_bytes(content)
-    write_card(
-        kind.folder, content, shape, START, dict.fromkeys(("calibration", "figures", "text"), "") | {"decides": "model"}
-    )
-    int8 = load_model(kind.folder)
-    scores: list[Score] = [
-        lambda some: np.array([int8.score(one) for one in some]),
-        lambda some: np.asarray(model(some, training=False))[:, 0].astype(np.float64),
-    ]
+    with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
 
-    def lived(split: str, families: tuple[str, ...]) -> list[list[Life]]:
-        """By int8, by float, by the rule; half of the seeds are all healthy."""
-        made: list[list[Life]] = [[], [], []]
-        for seed in SEEDS[split]:
-            for into, lives in zip(made, kind.lives(seed, families if seed % 2 else (), scores, EVERY_H), strict=True):
-                into.extend(lives)
-            say(name, f"{split} {seed}")
-        return made
+        def recorded(split: str) -> Iterator[tuple[int, Record]]:
+            asks = kind.asks(split)
+            for ask, record in zip(asks, pool.map(kind.record, asks), strict=True):
+                say(name, f"{split} {ask.seed}")
+                yield ask.seed, record
 
-    calibration = lived("calibration", kind.taught)[0]
+        parts = [samples(kind, record, seed) for seed, record in recorded("fit")]
+        x, label, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+        say(name, f"{len(x)} hours to learn from, {label.mean():.0%} of them with a fault")
+        model = learn(x, label, weight, 1)
+        shown = x[np.random.default_rng(0).permutation(len(x))[:600]].copy()
+        shown[0, 0, 0], shown[1, 0, 0] = CLIP, -CLIP  # the input's scale must reach its ends
+        content = int8_model(model, shown)
+        (kind.folder / "model.tflite").write_bytes(content)
+        blank = dict.fromkeys(("calibration", "figures", "text"), "") | {"decides": "model"}
+        write_card(kind.folder, content, shape, START, blank)
+        int8 = load_model(kind.folder)
+        scores: tuple[Score | None, ...] = (
+            lambda some: np.array([int8.score(one) for one in some]),
+            lambda some: np.asarray(model.predict(some, batch_size=4096, verbose=0))[:, 0].astype(np.float64),
+            None,
+        )
+
+        def lived(split: str) -> list[list[Life]]:
+            """By int8, by float, by the rule; half of the seeds are all healthy."""
+            made: list[list[Life]] = [[], [], []]
+            for _, record in recorded(split):
+                for into, score in zip(made, scores, strict=True):
+                    into.extend(record.lives(score))
+            return made
+
+        calibration, tested = lived("calibration")[0], lived("test")
     decision, _ = decide(calibration, kind.lead_d, kind.false_a_month)
     calibrated = count(calibration, decision)
-    tested = lived("test", kind.families)
     deciding = (decision, decision, RULE_DECISION)
     by_int8, by_float, by_rule = (count(lives, one) for lives, one in zip(tested, deciding, strict=True))
     lines = [str(decision)]

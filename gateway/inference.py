@@ -13,8 +13,6 @@ import importlib
 import logging
 import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -237,16 +235,6 @@ class Model:
         if calibration is None or not bands:
             return None
         return Confidence(round(bands[-1].right / bands[-1].alerts, 3), bands[-1].alerts, calibration.made)
-
-    @property
-    def described(self) -> Mapping[str, object]:
-        """What explains its verdicts, for pages and alerts."""
-        return {
-            "name": self.card.name,
-            "sha256": self.sha256,
-            "decision": asdict(self.decision),
-            "fallback": self.fallback,
-        }
 
 
 def load_model(folder: Path) -> Model:

@@ -89,6 +89,9 @@ class WatchView:
     alert_id: str
 
 
+FALLBACK = "calculé par d'autres noyaux que ceux de la mesure : le score peut différer un peu"
+"""What is said where the runtime could not start what the golden examples were made with."""
+
 UNCHANGEABLE = "Inconnu : aucun changement de ce qui est nommé n'aurait suffi, ou le modèle ne sait pas le dire."
 """What is said of an alert without a counterfactual."""
 
@@ -108,7 +111,7 @@ def sure(speech: Speech, confidence: Confidence | None) -> str:
 class View:
     """The gateway, in one language, at one moment."""
 
-    unchangeable = UNCHANGEABLE
+    unchangeable, fallback = UNCHANGEABLE, FALLBACK
 
     def __init__(self, gateway: Gateway, speech: Speech) -> None:
         self.gateway, self.speech = gateway, speech
@@ -291,6 +294,8 @@ class View:
                 score=say.number(watch.score),
                 threshold=say.number(watch.verdict.threshold),
             )
+        if watch.model.fallback:
+            score = " · ".join(filter(None, (score, say(FALLBACK))))
         if watch.model.refused:
             score = " · ".join(
                 filter(None, (score, say("réseau non utilisé, la règle « {rule} » décide", rule=card.rule.name)))

@@ -107,6 +107,8 @@ WORDS: dict[str, str] = {
     "Score": "Score",
     "Score {score} pour un seuil de {threshold} : une alerte est levée quand le score reste au-dessus du seuil.":
         "Score {score} against a threshold of {threshold}: an alert is raised when the score stays above the threshold.",
+    "calculé par d'autres noyaux que ceux de la mesure : le score peut différer un peu":
+        "computed by other kernels than those of the measurement: the score may differ a little",
     "réseau non utilisé, la règle « {rule} » décide": "network not used, the rule “{rule}” decides",
     "Second avis": "Second opinion",
     "Ce qui aurait changé la décision": "What would have changed the decision",

@@ -22,8 +22,8 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # edge_models is not installed
 
 from edge_models import decay  # noqa: E402
-from edge_models.batch import KINDS, Batch, live  # noqa: E402
-from edge_models.decay import MONTH_H, RULE_DECISION, Kind, Life, count, rate, share  # noqa: E402
+from edge_models.batch import KINDS, live  # noqa: E402
+from edge_models.decay import MONTH_H, RULE_DECISION, Ask, Kind, Life, count, rate, share  # noqa: E402
 from gateway.inference import Model, load_model  # noqa: E402
 
 MINE = 10_000
@@ -53,8 +53,9 @@ def run(
         lived: dict[str, list[list[Life]]] = {}
         begun = time.monotonic()
         with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-            for number, (batch, found) in enumerate(zip(plan, pool.map(live, plan), strict=True), 1):
-                into = lived.setdefault(batch.group, [[] for _ in found])
+            asks = [ask for _, ask in plan]
+            for number, ((group, _), found) in enumerate(zip(plan, pool.map(live, asks), strict=True), 1):
+                into = lived.setdefault(group, [[] for _ in found])
                 for kept, lives in zip(into, found, strict=True):
                     kept.extend(lives)
                 say(f"{name}: {number} of {len(plan)}, {time.monotonic() - begun:.0f} s")
@@ -62,17 +63,18 @@ def run(
     return report
 
 
-def batches(name: str, months: int, faults: int, first: int, things: int, days: int) -> Iterator[Batch]:
-    """What to live through: healthy things for so many months, faults, and those of which less is known."""
+def batches(name: str, months: int, faults: int, first: int, things: int, days: int) -> Iterator[tuple[str, Ask]]:
+    """What to live through, and what for: healthy things for so many months, faults, and those of which less is known."""
+    families = KINDS[name].families
     of_one = things * max(1, days - 35) * 24 / MONTH_H
     for number in range(max(1, round(months / of_one))):
-        yield Batch(name, "healthy", first + number, things, days, faults=False)
+        yield "healthy", Ask(name, first + number, things, days)
     for number in range(max(1, round(faults / things))):
-        yield Batch(name, "faults", first + 1000 + number, things, days, faults=True)
+        yield "faults", Ask(name, first + 1000 + number, things, days, families)
     for number in range(max(1, round(faults / things / 4))):
-        for some in ("alone", "partly") if name == "lamp_driver" else ("partly",):
-            yield Batch(name, some, first + 2000 + number, things, days, faults=True, some=some)
-            yield Batch(name, some, first + 3000 + number, things, days, faults=False, some=some)
+        for less in ("alone", "partly") if name == "lamp_driver" else ("partly",):
+            yield less, Ask(name, first + 2000 + number, things, days, families, less=less)
+            yield less, Ask(name, first + 3000 + number, things, days, less=less)
 
 
 def told(kind: Kind, model: Model, lived: dict[str, list[list[Life]]]) -> dict[str, Any]:
@@ -98,7 +100,9 @@ def told(kind: Kind, model: Model, lived: dict[str, list[list[Life]]]) -> dict[s
             "false_alerts": false | {"goal_a_month": GOALS[kind.folder.name]},
             "false_alerts_before_faults": rate(counted.false, counted.months),
             "less_known": {
-                group: less(kind, lives[at], decision) for group, lives in lived.items() if group in ("alone", "partly")
+                group: less_known(kind, lives[at], decision)
+                for group, lives in lived.items()
+                if group in ("alone", "partly")
             },
         }
     return out
@@ -111,7 +115,7 @@ def family(kind: Kind, counted: decay.Counted, name: str) -> dict[str, Any]:
     return share(*counted.in_time(kind.lead_d, [name])) | {"found_at_all": len(leads), "median_lead_days": median}
 
 
-def less(kind: Kind, lives: Sequence[Life], decision: decay.Decision) -> dict[str, Any]:
+def less_known(kind: Kind, lives: Sequence[Life], decision: decay.Decision) -> dict[str, Any]:
     """Of which less is known: lamps without neighbours ("alone") or quantities, lifts without the drive ("partly")."""
     counted = count(lives, decision)
     return {

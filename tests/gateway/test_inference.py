@@ -133,3 +133,54 @@ def test_a_runtime_without_its_delegate_is_said(folder, monkeypatch):
 
     monkeypatch.setattr(interpreter, "Interpreter", Plain)
     assert "without XNNPACK" in load_model(folder).fallback
+
+
+def test_a_network_that_is_not_used_is_not_run_and_known_to_be_there(folder):
+    assert not load_model(folder).refused
+    edit(folder, 'decides = "model"', 'decides = "rule"')
+    model = load_model(folder)
+    assert model.refused
+    assert model.sha256 == ""
+    assert model.judge(Features(0.0, np.zeros((1, 1), np.float32), (), 1.5)) == 1.5
+
+
+CALIBRATION = """
+[calibration]
+made = "simulated"
+text = "half of them failed"
+[[calibration.band]]
+score = 1.0
+right = 18
+alerts = 20
+[[calibration.band]]
+score = 3.0
+right = 30
+alerts = 30
+"""
+
+
+def calibrated(folder):
+    card = folder / CARD
+    text = card.read_text(encoding="utf-8")
+    card.write_text(text.partition("[calibration]")[0] + CALIBRATION, encoding="utf-8")
+
+
+@pytest.mark.parametrize(("score", "value", "n"), [(1.0, 0.9, 20), (2.9, 0.9, 20), (3.0, 1.0, 30), (99.0, 1.0, 30)])
+def test_confidence_is_what_became_of_alerts_of_such_a_score(folder, score, value, n):
+    calibrated(folder)
+    confidence = load_model(folder).confidence(score)
+    assert (confidence.value, confidence.n, confidence.made) == (value, n, "simulated")
+
+
+def test_below_what_was_seen_and_without_a_calibration_nobody_knows(folder):
+    calibrated(folder)
+    assert load_model(folder).confidence(0.5) is None
+    assert load_model(MODELS / "rig").confidence(2.0) is None
+
+
+@pytest.mark.parametrize(("old", "new"), [("right = 18", "right = 21"), ("score = 3.0", "score = 1.0")])
+def test_a_calibration_that_cannot_be_is_refused(folder, old, new):
+    calibrated(folder)
+    edit(folder, old, new)
+    with pytest.raises(ModelError, match="calibration"):
+        load_model(folder)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge_models.batch import Batch, live
-from edge_models.decay import DAY, RULE_DECISION, SEEDS, Life, count, decide, rate, share
+from edge_models.batch import KINDS, live
+from edge_models.decay import DAY, RULE_DECISION, SEEDS, Ask, Life, count, decide, rate, share
 from edge_models.lamp_driver.street import FAMILIES as LAMP_FAMILIES
 from edge_models.lamp_driver.street import street
 from edge_models.lift_door.shaft import FAMILIES as LIFT_FAMILIES
@@ -65,14 +65,14 @@ def test_a_decision_is_chosen_that_keeps_to_the_false_alerts_that_are_allowed():
 def test_the_seeds_of_the_bench_are_nobody_elses():
     assert all(max(seeds) < BENCH["MINE"] for seeds in SEEDS.values())
     plan = list(BENCH["batches"]("lamp_driver", 4000, 240, BENCH["MINE"], 48, 200))
-    assert min(batch.seed for batch in plan) >= BENCH["MINE"]
-    assert len({(batch.seed, batch.group) for batch in plan}) == len(plan)
-    assert {batch.group for batch in plan} == {"healthy", "faults", "alone", "partly"}
+    assert min(ask.seed for _, ask in plan) >= BENCH["MINE"]
+    assert len({(group, ask.seed) for group, ask in plan}) == len(plan)
+    assert {group for group, _ in plan} == {"healthy", "faults", "alone", "partly"}
 
 
 @pytest.mark.parametrize("name", ["lamp_driver", "lift_door"])
 def test_a_batch_is_lived_through_by_the_shipped_model_and_the_rule(name):
-    for lives in live(Batch(name, "faults", 10_001, 3, 45, faults=True)):
+    for lives in live(Ask(name, 10_001, 3, 45, KINDS[name].families, (5, 9))):
         assert len(lives) == 3
         assert all(np.isfinite(one.scores).any() for one in lives)
 

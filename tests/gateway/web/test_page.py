@@ -14,6 +14,7 @@ import pytest
 from central.broker import Broker
 from gateway.action import Action, Done
 from gateway.alert import AlertKind, Baseline, Reason, Severity
+from gateway.inference import Model, load_card
 from gateway.live import CURVE_LENGTH
 from gateway.reading import Flaw, Quality, Snapshot
 from gateway.web import page as web_page
@@ -216,6 +217,22 @@ async def test_an_alert_of_a_rule_about_a_device_without_data(tmp_path: Path) ->
         assert page.of("svg", "role").count("img") == 2
         assert "/device/pression-amont" in page.of("a", "href")
         assert "Alertes terminées Appareil sans données" in Page(await house.page("/")).words
+
+
+async def test_a_network_that_is_not_used_and_other_kernels_are_said(tmp_path: Path, root: Path) -> None:
+    card = load_card(root / "edge_models/leak/card.toml").model_copy(update={"decides": "rule"})
+    alert = a_leak(subject="ascenseur-mairie")
+    async with a_house(tmp_path, alerts=(alert,), run=False) as house:
+        assert "non utilisé" not in Page(await house.page("/")).words
+        house.gateway.judge.watches["ascenseur-mairie"].model = Model(card, fallback="runs without XNNPACK")
+        for path, said in (
+            ("/", "réseau non utilisé"),
+            (f"/alert/{alert.id}", "Le réseau de ce modèle n'est pas utilisé"),
+        ):
+            words = Page(await house.page(path)).words
+            assert said in words
+            assert "calculé par d'autres noyaux" in words
+        assert "network not used" in Page(await house.page("/", lang="en")).words
 
 
 async def test_unknown_things_are_told_in_words(house: House) -> None:
