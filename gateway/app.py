@@ -23,6 +23,7 @@ from gateway.codec import HeardCodec, PolledCodec, bthome, ruuvi
 from gateway.codec.bthome import Bthome
 from gateway.codec.canopen_lift import CanopenLift
 from gateway.codec.dali import Sci
+from gateway.codec.gatt import Gatt
 from gateway.codec.mbus import LINE as MBUS_LINE
 from gateway.codec.mbus import Mbus
 from gateway.codec.modbus import Rtu, Tcp
@@ -36,6 +37,7 @@ from gateway.inference import Model, load_model
 from gateway.judge import Judge
 from gateway.link import Ear, Link
 from gateway.link.ble import BleEar
+from gateway.link.gatt import GattLink
 from gateway.link.serial import SerialLink
 from gateway.link.slcan import SlcanEar
 from gateway.link.tcp import TcpLink
@@ -96,6 +98,7 @@ PROTOCOLS: dict[str, Protocol] = {
         lambda bus: BleEar(bus.adapter, (bthome.PART, ruuvi.PART)),
         {"bthome": lambda device: Bthome(device.key), "ruuvi": lambda device: Ruuvi()},
     ),
+    "ble-gatt": Protocol(lambda bus: GattLink(bus.adapter), Gatt),
     "slcan": Protocol(
         lambda bus: SlcanEar(bus.port, bus.line, bus.bitrate),
         {

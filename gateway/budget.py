@@ -24,6 +24,8 @@ TURNAROUND_S = 0.005
 TCP_EXCHANGE_S = 0.005
 MBUS_TURNAROUND_S = 0.19
 """A meter may take 330 bit times and 50 ms to answer, at 2,400 baud (EN 13757-2, 5.7)."""
+GATT_CONNECT_S, GATT_READ_S = 5.0, 0.1
+"""A sensor is found at its next advertisement, every few seconds; a characteristic takes two connection intervals or so."""
 DALI_EXCHANGE_S = 0.035
 """A forward frame of 16 bits and its answer at 1200 baud with their settling times (IEC 62386-101, 8), and the adapter."""
 DALI_BANK_EXCHANGES = 9
@@ -106,6 +108,8 @@ def _busy_s(bus: AnyBus, visit: Visit, block: Block) -> float:
         case "dali-sci":
             exchanges = 1 if block.span.area == QUERY_AREA else block.span.count + DALI_BANK_EXCHANGES
             taken_s = exchanges * DALI_EXCHANGE_S
+        case "ble-gatt":
+            taken_s = GATT_CONNECT_S + block.span.count * GATT_READ_S
         case _:
             taken_s = TCP_EXCHANGE_S
     return max(taken_s, visit.device.limits.interval_s)

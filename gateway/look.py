@@ -32,7 +32,7 @@ T = TypeVar("T")
 State = Literal["answers", "refuses", "garbled", "silent", "heard"]
 
 LOW = tuple(range(1, 33))
-ALL: Mapping[str, Sequence[int]] = {"modbus": range(1, 248), "dali": range(64), "mbus": ()}
+ALL: Mapping[str, Sequence[int]] = {"modbus": range(1, 248), "dali": range(64)}
 UNLIKELY = (246, 245, 247)
 """Unit ids that nobody sets: where all of them answer, the device answers to any."""
 PATIENCE_S, SLOW_PATIENCE_S = 0.15, 1.0
@@ -181,7 +181,7 @@ class Look:
             self._any = await self._answers_to_any()
         more: list[int] = []
         if wish.every:
-            more = [address for address in ALL[self._speaks] if address not in first]
+            more = [address for address in ALL.get(self._speaks, ()) if address not in first]
         elif not wish.addresses and not self._any:
             low = ALL["dali"] if self._speaks == "dali" else LOW if self._speaks == "modbus" else ()
             more = [address for address in low if address not in first]
@@ -200,9 +200,9 @@ class Look:
     async def _met(self, address: int, state: State, evidence: str) -> AsyncGenerator[Row, None]:
         """Somebody is there: is it who is expected, and if not, who could it be."""
         device = self._expected.get(address)
-        found = Found(
-            self._bus.name, address, self._line, state, device.name if device else "", None, evidence=evidence
-        )
+        shown = device.address if device else address
+        name = device.name if device else ""
+        found = Found(self._bus.name, shown, self._line, state, name, None, evidence=evidence)
         if state in ("answers", "refuses"):
             fits = await self._fit(address, device) if device else None
             found = replace(found, fits=fits.fits if fits else None)
@@ -379,7 +379,7 @@ class Look:
             one = self._found.get(address)
             if one is not None and one.fits:
                 continue
-            where = {"device": device.name, "address": address}
+            where = {"device": device.name, "address": device.address}
             if address in self._elsewhere:
                 yield Finding(
                     bus,
@@ -403,7 +403,7 @@ class Look:
 
     def _misfit(self, device: Device, one: Found, explained: set[int]) -> Iterator[Finding]:
         """Somebody else than expected answers at a device's address."""
-        address = int(one.address)
+        address = device.number
         if address in explained:
             return
         for other in self._expected.values():
@@ -417,10 +417,12 @@ class Look:
             )
             if swapped:
                 explained.add(there)
-                said = cause("GUET-406", device=device.name, address=address, other=other.name, found=there)
+                said = cause(
+                    "GUET-406", device=device.name, address=device.address, other=other.name, found=other.address
+                )
                 yield Finding(self._bus.name, device.name, said)
                 return
-        facts = {"device": device.name, "address": address, "profile": device.profile_name}
+        facts = {"device": device.name, "address": device.address, "profile": device.profile_name}
         if one.proposals:
             yield Finding(self._bus.name, device.name, cause("GUET-504", found=one.proposals[0].profile, **facts))
         else:
@@ -433,12 +435,13 @@ class Look:
             yield Finding(bus, "", cause("GUET-304", bus=bus, line=self._line, found=lines.pop()))
         elif any(one.state == "garbled" for one in self._found.values()):
             if len(self._expected) == 1:
-                yield Finding(bus, self._expected[missing[0]].name, cause("GUET-402", address=missing[0]))
+                device = self._expected[missing[0]]
+                yield Finding(bus, device.name, cause("GUET-402", address=device.address))
             else:
                 yield Finding(bus, "", cause("GUET-302", bus=bus))
         elif len(self._expected) == 1:
             device = self._expected[missing[0]]
-            yield Finding(bus, device.name, cause("GUET-408", address=missing[0], device=device.name))
+            yield Finding(bus, device.name, cause("GUET-408", address=device.address, device=device.name))
         else:
             lines_tried = ", ".join(dict.fromkeys((self._line, *self._tried)))
             yield Finding(

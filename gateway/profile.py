@@ -22,6 +22,7 @@ from gateway.codec import Limits
 from gateway.codec.bthome import OBJECTS, BthomePlace
 from gateway.codec.canopen_lift import EMERGENCY, LARGEST_NODE, LARGEST_PDO, CanopenPlace, CobId
 from gateway.codec.dali import WRITABLE, DaliPlace
+from gateway.codec.gatt import MOST, Characteristic, GattPlace
 from gateway.codec.mbus import MAX_READOUT, MAX_TELEGRAMS, MbusPlace
 from gateway.codec.mbus_record import UNIT_OF
 from gateway.codec.modbus import ModbusPlace
@@ -246,6 +247,35 @@ class MbusPoint(Point, MbusPlace):
         return decode
 
 
+class GattPoint(Point, Format):
+    """A point of a Bluetooth device that is connected to: bytes of a characteristic, little-endian."""
+
+    characteristic: Characteristic
+    byte: int = Field(default=0, ge=0, le=511)
+    word_order: Order = "little"
+    byte_order: Order = "little"
+
+    @property
+    def place(self) -> GattPlace:
+        return GattPlace(characteristic=self.characteristic, byte=self.byte, size=self.size, mask=self.mask)
+
+    @property
+    def form(self) -> Format:
+        return self
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.characteristic, self.byte)
+
+    @model_validator(mode="after")
+    def _plain(self) -> Self:
+        if self.exponent_at is not None or self.type == "bit":
+            raise ValueError(
+                "type: numbers in a characteristic have no exponent apart; a single bit is 'u8' with a mask"
+            )
+        return self
+
+
 class CanopenPoint(Point, Format):
     """A point that a node of a lift sends unasked: bits of one of its frames, little-endian. cob_id, plus_node, byte: see
     `CanopenPlace`."""
@@ -444,6 +474,24 @@ class MbusProfile(_Profile):
         return Limits(self.mbus.telegrams, 0, self.mbus.patience_ms / 1000, self.mbus.interval_ms / 1000)
 
 
+class GattDefaults(Closed):
+    """How devices of this model are met. patience_ms: how long it may take to find it and to connect; sensors that save
+    their battery advertise rarely."""
+
+    patience_ms: float = Field(default=20_000, gt=0, le=60_000)
+
+
+class GattProfile(_Profile):
+    """A Bluetooth device that is connected to and read."""
+
+    protocol: Literal["gatt"]
+    gatt: GattDefaults = GattDefaults()
+    point: tuple[GattPoint, ...] = Field(min_length=1)
+
+    def limits(self) -> Limits:
+        return Limits(MOST, 0, self.gatt.patience_ms / 1000)
+
+
 class BthomeProfile(_Profile):
     """A device that advertises BTHome v2."""
 
@@ -499,11 +547,11 @@ def recorded_profile(units: Mapping[str, str]) -> RecordedProfile:
     )
 
 
-PolledProfile = ModbusProfile | DaliProfile | MbusProfile
+PolledProfile = ModbusProfile | DaliProfile | MbusProfile | GattProfile
 FileProfile = PolledProfile | BthomeProfile | RuuviProfile | CanopenProfile
 Profile = FileProfile | RecordedProfile
 WritablePoint = ModbusPoint | DaliPoint
-PolledPoint = WritablePoint | MbusPoint
+PolledPoint = WritablePoint | MbusPoint | GattPoint
 HeardPoint = BthomePoint | RuuviPoint | CanopenPoint
 FilePoint = PolledPoint | HeardPoint
 AnyPoint = FilePoint | RecordedPoint
@@ -511,6 +559,7 @@ MODELS: Final[dict[str, type[FileProfile]]] = {
     "modbus": ModbusProfile,
     "dali": DaliProfile,
     "mbus": MbusProfile,
+    "gatt": GattProfile,
     "bthome": BthomeProfile,
     "ruuvi": RuuviProfile,
     "canopen": CanopenProfile,
@@ -722,8 +771,8 @@ def _unwritable(profile: Profile, point: AnyPoint) -> str:
     """Why nothing can be written to the point, whatever its limits say."""
     if profile.kind in OBSERVED_ONLY:
         return f"a {profile.kind} is observed and never written to; remove it"
-    if isinstance(point, MbusPoint):
-        return "a meter is read and never written to; remove it"
+    if isinstance(point, MbusPoint | GattPoint):
+        return "a meter or a connected sensor is read and never written to; remove it"
     if isinstance(point, HeardPoint | RecordedPoint):
         return "a device that only speaks cannot be written to; remove it"
     if isinstance(point, ModbusPoint) and point.area in ("input", "discrete"):

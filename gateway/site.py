@@ -67,6 +67,7 @@ SPOKEN_ON = {
     "dali-sci": ("dali",),
     "mbus": ("mbus",),
     "ble": ("bthome", "ruuvi"),
+    "ble-gatt": ("gatt",),
     "slcan": ("canopen",),
 }
 """Which profiles' protocols are spoken on which kind of bus."""
@@ -173,10 +174,10 @@ class Tcp(Closed):
 
 
 class Radio(Closed):
-    """A Bluetooth adapter."""
+    """A Bluetooth adapter: with `ble` it listens, with `ble-gatt` it connects; one adapter may have both."""
 
     name: str = Field(pattern=NAME)
-    protocol: Literal["ble"]
+    protocol: Literal["ble", "ble-gatt"]
     adapter: str = "hci0"
 
 
@@ -525,7 +526,7 @@ def _twice(entries: _File) -> Iterator[str]:
             case Tcp():
                 key = f"{bus.host}:{bus.port}"
             case Radio():
-                key = bus.adapter
+                key = f"{bus.adapter} ({bus.protocol})"
         if (other := ports.setdefault(key, bus.name)) != bus.name:
             yield f"bus {bus.name!r}: {key} is the port of bus {other!r} already; one port is one bus"
 
@@ -568,9 +569,9 @@ def _misplaced(entry: DeviceEntry, profile: Profile, buses: Mapping[str, AnyBus]
             pass
         case "canopen", other:
             yield f"address: expected a node id from 1 to {LARGEST_NODE}, got {other!r}"
-        case "bthome" | "ruuvi", str(mac) if re.fullmatch(MAC, mac):
+        case "bthome" | "ruuvi" | "gatt", str(mac) if re.fullmatch(MAC, mac):
             pass
-        case "bthome" | "ruuvi", other:
+        case "bthome" | "ruuvi" | "gatt", other:
             yield f"address: expected a MAC such as 'A4:C1:38:00:00:01', got {other!r}"
 
 

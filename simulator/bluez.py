@@ -10,6 +10,8 @@ Object paths and interfaces are those of BlueZ's D-Bus API (doc/org.bluez.*.rst)
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,17 +33,21 @@ MONITOR = "org.bluez.AdvertisementMonitor1"
 _BASE_UUID = "0000{}-0000-1000-8000-00805f9b34fb"
 _FLAG_NEEDED = {"ReadValue": "read", "WriteValue": "write", "StartNotify": "notify", "StopNotify": "notify"}
 
+ABORTED_S = 0.05
+
 Pattern = tuple[int, int, bytes]
 """Of a monitor: where in which kind of advertising data which bytes must stand."""
 
 
 FAULTS = (
     "lost_link", "stuck_scanner", "stop_in_progress", "adapter_gone", "adapter_back", "connect_refused",
-    "passive_refused",
+    "passive_refused", "busy", "aborted", "slow_connect", "broken_off",
 )  # fmt: skip
 """What can go wrong: every connection breaks · the scanner hears nothing until its adapter is switched off · BlueZ refuses
 to end a scan and is stuck from then on (bluez issue 807) · the adapter is unplugged · and plugged in again · the next
-connection is refused · the next passive scan is refused."""
+connection is refused · the next passive scan is refused · the next connection meets another one under way · the next
+connection is broken off as soon as it stands, by radio interference · the next connection takes `slow_s` · the link breaks
+at the second reading of the next connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +128,8 @@ class SimulatedBluez:
 
     powered: Bluetooth is on. passive: advertisement monitors exist (BlueZ 5.56, --experimental). deaf: the scanner is
     stuck, it says that it scans and hears nothing, until Bluetooth is switched off. faults: by method ("Connect"), the
-    errors that its next calls meet, one each. calls: how often each method was called.
+    errors that its next calls meet, one each. calls: how often each method was called. slow_s: how long a slow connection
+    takes.
     """
 
     def __init__(self, path: str, adapter: str = "hci0", *, passive: bool = True) -> None:
@@ -131,6 +138,10 @@ class SimulatedBluez:
         self.deaf = False
         self.faults: dict[str, deque[DbusError]] = {}
         self.calls: dict[str, int] = {}
+        self.slow_s = 60.0
+        self._waiting = asyncio.Event()
+        self._slow = self._breaking = self._aborting = 0
+        self._reads = 0  # since the last connection
         self._bus = Bus(path, self)
         self._powered = True
         self._discovering: set[str] = set()
@@ -234,8 +245,17 @@ class SimulatedBluez:
                 added = [self.adapter_path, self._objects[self.adapter_path]]
                 self._bus.emit("/", OBJECTS, "InterfacesAdded", "oa{sa{sv}}", added)
             case "connect_refused":
-                refusal = DbusError("org.bluez.Error.Failed", "le-connection-abort-by-local")
+                refusal = DbusError("org.bluez.Error.Failed", "br-connection-canceled")
                 self.faults.setdefault("Connect", deque()).append(refusal)
+            case "busy":
+                refusal = DbusError("org.bluez.Error.InProgress", "br-connection-busy")
+                self.faults.setdefault("Connect", deque()).append(refusal)
+            case "aborted":
+                self._aborting += 1
+            case "slow_connect":
+                self._slow += 1
+            case "broken_off":
+                self._breaking += 1
             case "passive_refused":
                 refusal = DbusError("org.bluez.Error.Failed", "Failed to register monitor")
                 self.faults.setdefault("RegisterMonitor", deque()).append(refusal)
@@ -265,7 +285,7 @@ class SimulatedBluez:
             case "org.bluez.AdvertisementMonitorManager1" if self.passive:
                 return self._monitor_call(member, message.sender or "", message.body[0])
             case "org.bluez.Device1":
-                return self._device_call(member, path)
+                return await self._device_call(member, path)
             case "org.bluez.GattCharacteristic1":
                 return self._characteristic_call(member, path, message.body)
         raise DbusError("org.freedesktop.DBus.Error.UnknownMethod", f"{message.interface}.{member}")
@@ -335,16 +355,30 @@ class SimulatedBluez:
                 raise DbusError("org.freedesktop.DBus.Error.UnknownMethod", f"{MONITORS}.{member}")
         return "", []
 
-    def _device_call(self, member: str, path: str) -> Body:
+    async def _device_call(self, member: str, path: str) -> Body:
         peripheral = self._peripherals.get(path)
         if member == "Connect":
             if peripheral is None:
+                raise DbusError("org.bluez.Error.Failed", "br-connection-canceled")
+            if self._aborting:
+                # So BlueZ does it: connected for a moment, then an error, then not connected any more.
+                self._aborting -= 1
+                self._change(path, DEVICE, Connected=Variant("b", True))
+                loop = asyncio.get_running_loop()
+                loop.call_later(ABORTED_S, lambda: self._change(path, DEVICE, Connected=Variant("b", False)))
                 raise DbusError("org.bluez.Error.Failed", "le-connection-abort-by-local")
-            peripheral.connected = True
+            if self._slow:
+                self._slow -= 1
+                self._waiting = asyncio.Event()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._waiting.wait(), self.slow_s)
+                    raise DbusError("org.bluez.Error.Failed", "br-connection-canceled")
+            peripheral.connected, self._reads = True, 0
             self._change(path, DEVICE, Connected=Variant("b", True))
             self._add_services(path, peripheral)
             self._change(path, DEVICE, ServicesResolved=Variant("b", True))
         elif member == "Disconnect":
+            self._waiting.set()  # a connection that is being made is given up
             self._disconnect(path)
         else:
             raise DbusError("org.freedesktop.DBus.Error.UnknownMethod", f"{DEVICE}.{member}")
@@ -361,6 +395,11 @@ class SimulatedBluez:
             raise DbusError("org.bluez.Error.NotSupported", "Operation is not supported")
         match member:
             case "ReadValue":
+                self._reads += 1
+                if self._breaking and self._reads == 2:
+                    self._breaking -= 1
+                    self._disconnect(device)
+                    raise DbusError("org.bluez.Error.Failed", "Operation failed with ATT error: 0x0e")
                 return "ay", [characteristic.value]
             case "WriteValue":
                 characteristic.value = bytes(body[0])

@@ -23,6 +23,8 @@ from gateway.profile import (
     CanopenProfile,
     DaliPoint,
     DaliProfile,
+    GattPoint,
+    GattProfile,
     MbusPoint,
     MbusProfile,
     ModbusPoint,
@@ -30,6 +32,7 @@ from gateway.profile import (
     Point,
     RuuviProfile,
 )
+from simulator.bluez import Characteristic, Peripheral
 from simulator.can import HEARTBEAT_S, Beat, CanFrame
 from simulator.curve import Curve, limits
 from simulator.dali import Gear
@@ -264,12 +267,7 @@ class ModelNode:
         return frames
 
     def _data(self, points: Sequence[CanopenPoint]) -> bytes:
-        out = bytearray(max(point.byte + point.size for point in points))
-        for point in points:
-            data, bits = self.values.said(point, point)
-            for i, (byte, its) in enumerate(zip(data, bits, strict=True), point.byte):
-                out[i] = out[i] & ~its | byte
-        return bytes(out)
+        return _packed([(point.byte, *self.values.said(point, point)) for point in points])
 
 
 _VIFS: dict[str, tuple[bytes, float]] = {
@@ -347,3 +345,34 @@ class ModelMeter:
 
 def _minute(time_s: float, *, whole_day: bool) -> float:
     return time_s // (86400 if whole_day else 60) * (86400.0 if whole_day else 60.0)
+
+
+ENVIRONMENTAL_SENSING = "181a"
+
+
+class ModelSensor:
+    """The connectable device of a GATT profile; `peripheral` is what BlueZ connects to, its values those of the last
+    `refresh`."""
+
+    def __init__(self, profile: GattProfile, address: str, clock: Clock, seed: int, name: str) -> None:
+        self.values = Values(profile.point, clock, seed, name)
+        self._points: dict[str, list[GattPoint]] = {}
+        for point in profile.point:
+            self._points.setdefault(point.characteristic, []).append(point)
+        group = {uuid: Characteristic() for uuid in self._points}
+        self.peripheral = Peripheral(address, {ENVIRONMENTAL_SENSING: group})
+        self.refresh()
+
+    def refresh(self) -> None:
+        """It measures."""
+        for uuid, points in self._points.items():
+            self.peripheral.characteristic(uuid).value = _packed([(p.byte, *self.values.said(p, p)) for p in points])
+
+
+def _packed(pieces: Sequence[tuple[int, bytes, bytes]]) -> bytes:
+    """Pieces, each with its first byte and the bits of it that count, laid over one another."""
+    out = bytearray(max(first + len(data) for first, data, _ in pieces))
+    for first, data, bits in pieces:
+        for i, (byte, its) in enumerate(zip(data, bits, strict=True), first):
+            out[i] = out[i] & ~its | byte
+    return bytes(out)

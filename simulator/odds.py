@@ -21,6 +21,7 @@ KNOWN: Mapping[str, tuple[str, ...]] = {
     "mbus": MBUS_FAULTS,
     "dali-sci": dali.FAULT_KINDS,
     "ble": bluez.FAULTS,
+    "ble-gatt": bluez.FAULTS,
     "slcan": can.FAULT_KINDS,
 }
 """The faults of each kind of bus that has any here."""
@@ -104,6 +105,7 @@ FAULTS_OF: Mapping[str, Callable[[tuple[Odds, ...], int], Faults[Any]]] = {
     "modbus-tcp": tcp_faults,
     "dali-sci": dali_faults,
     "ble": radio_faults,
+    "ble-gatt": radio_faults,
     "slcan": can_faults,
 }
 """By kind of bus, what draws its faults."""

@@ -30,7 +30,15 @@ from gateway.codec.slcan import BITRATES
 from gateway.errors import SiteError
 from gateway.language import say
 from gateway.lone import add_bus_options, lone_site, profile_given
-from gateway.profile import BthomeProfile, CanopenProfile, DaliProfile, MbusProfile, ModbusProfile, RuuviProfile
+from gateway.profile import (
+    BthomeProfile,
+    CanopenProfile,
+    DaliProfile,
+    GattProfile,
+    MbusProfile,
+    ModbusProfile,
+    RuuviProfile,
+)
 from gateway.site import LOOPBACK, Can, Device, Radio, Serial, Site, Tcp, load_site
 from simulator.bluez import Advertisement, BluezFault, SimulatedBluez
 from simulator.can import Adapter as CanAdapter
@@ -40,10 +48,10 @@ from simulator.fleet import fleet
 from simulator.line import Faults, Line
 from simulator.modbus import Device as ModbusDevice
 from simulator.modbus import RtuOverTcp, TcpServer
-from simulator.model import Clock, ModelBeacon, ModelGear, ModelMeter, ModelNode, ModelRegisters, ModelTag
+from simulator.model import Clock, ModelBeacon, ModelGear, ModelMeter, ModelNode, ModelRegisters, ModelSensor, ModelTag
 from simulator.odds import KNOWN, Odds, can_faults, dali_faults, line_faults, parse_odds, radio_faults, tcp_faults
 
-SERVED = ("modbus-rtu", "modbus-tcp", "modbus-rtu-tcp", "dali-sci", "mbus", "ble", "slcan")
+SERVED = ("modbus-rtu", "modbus-tcp", "modbus-rtu-tcp", "dali-sci", "mbus", "ble", "ble-gatt", "slcan")
 ADVERTISE_S = 1.0
 BLUEZ_SOCKET = "guet-bluez.socket"
 
@@ -146,10 +154,15 @@ async def serve_site(
 ) -> list[Served]:
     """Opens every bus of a site, until the stack is left."""
     served = []
+    radios: dict[str, SimulatedBluez] = {}  # by adapter: what listens and what connects share one
     for number, (name, bus) in enumerate(site.buses.items()):
         devices, odds, chance = site.devices_on(name), faults.get(name, ()), seed * 1000 + number
         if isinstance(bus, Radio):
-            served.append(await _radio(stack, name, devices, seed, clock, bluez, radio_faults(odds, chance)))
+            if bus.adapter not in radios:
+                path = bluez.with_name(f"{bluez.name}-{bus.adapter}") if radios else bluez
+                radios[bus.adapter] = await stack.enter_async_context(SimulatedBluez(str(path), bus.adapter))
+            radio = radios[bus.adapter]
+            served.append(_radio(stack, name, devices, seed, clock, radio, radio_faults(odds, chance)))
         elif isinstance(bus, Can):
             nodes = [
                 ModelNode(device.profile, device.number, clock, seed, device.name)
@@ -237,16 +250,15 @@ def _overheard(adapter: CanAdapter) -> Mapping[str, Any]:
     return {"frames": adapter.frames, "sent": len(adapter.sent), "faults": dict(adapter.chance.happened)}
 
 
-async def _radio(
+def _radio(
     stack: AsyncExitStack,
     name: str,
     devices: list[Device],
     seed: int,
     clock: Clock,
-    socket: Path,
+    radio: SimulatedBluez,
     faults: Faults[BluezFault],
 ) -> Served:
-    radio = await stack.enter_async_context(SimulatedBluez(str(socket)))
     beacons = {
         str(device.address): ModelBeacon(device.profile, clock, seed, device.name)
         for device in devices
@@ -257,6 +269,13 @@ async def _radio(
         for device in devices
         if isinstance(device.profile, RuuviProfile)
     }
+    sensors = [
+        ModelSensor(device.profile, str(device.address), clock, seed, device.name)
+        for device in devices
+        if isinstance(device.profile, GattProfile)
+    ]
+    for sensor in sensors:
+        radio.add(sensor.peripheral)
     said: Counter[str] = Counter()
 
     async def advertise() -> None:
@@ -269,6 +288,9 @@ async def _radio(
             for address, tag in tags.items():
                 heard = Advertisement(address, manufacturer_data={0x0499: tag.manufacturer_data()})
                 said["advertisements"] += radio.advertise(heard)
+            for sensor in sensors:
+                sensor.refresh()
+                said["advertisements"] += radio.advertise(Advertisement(sensor.peripheral.address, name="capteur"))
             await asyncio.sleep(ADVERTISE_S)
 
     task = asyncio.create_task(advertise(), name="beacons")

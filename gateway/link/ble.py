@@ -187,16 +187,16 @@ class BleEar:
                     await BleakAdapter.get()
                 return await self._scan("passive")
             except BleakBluetoothNotAvailableError as error:
-                raise LinkError(_advice(self.adapter, error)) from error
+                raise LinkError(advice(self.adapter, error)) from error
             except BleakError as error:
                 _log.info("bus=%s passive scan refused (%s); scanning actively", self.adapter, error)
                 self.passive = False
             except (OSError, EOFError, TimeoutError) as error:
-                raise LinkError(_advice(self.adapter, error)) from error
+                raise LinkError(advice(self.adapter, error)) from error
         try:
             return await self._scan("active")
         except (BleakError, OSError, EOFError, TimeoutError) as error:
-            raise LinkError(_advice(self.adapter, error)) from error
+            raise LinkError(advice(self.adapter, error)) from error
 
     async def _scan(self, mode: str) -> None:
         from bleak import BleakScanner
@@ -272,7 +272,11 @@ _DO = {
 }
 
 
-def _advice(adapter: str, error: BaseException) -> str:
+UNUSABLE = frozenset(name for name in _DO if "." in name)
+"""Errors of D-Bus that mean that Bluetooth as a whole cannot be used."""
+
+
+def advice(adapter: str, error: BaseException) -> str:
     """What went wrong with an adapter, and what to do."""
     from bleak.exc import BleakBluetoothNotAvailableError, BleakDBusError
 

@@ -101,7 +101,7 @@ def test_a_sound_profile() -> None:
         (
             text_of().replace('"modbus"', '"modbux"'),
             "protocol",
-            "'modbus', 'dali', 'mbus', 'bthome', 'ruuvi', 'canopen', got 'modbux'",
+            "'modbus', 'dali', 'mbus', 'gatt', 'bthome', 'ruuvi', 'canopen', got 'modbux'",
         ),
         (text_of().replace('protocol = "modbus"\n', ""), "protocol", "missing"),
         ("a = [", "(file)", "not TOML"),

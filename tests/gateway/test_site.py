@@ -486,3 +486,18 @@ def test_a_lift_s_bus_is_only_listened_to_at_its_bit_rate() -> None:
 def test_one_fault_of_a_lift_s_bus_is_told(text: str, said: str) -> None:
     (fault,) = faults_of(text)
     assert said in fault
+
+
+def test_a_radio_may_listen_and_connect_but_not_twice_the_same() -> None:
+    both = GATEWAY + BUSES + DEVICES + '[[bus]]\nname = "capteurs"\nprotocol = "ble-gatt"\n'
+    assert {bus.protocol for bus in parse(both).buses.values()} >= {"ble", "ble-gatt"}
+    (fault,) = faults_of(both + '[[bus]]\nname = "autres"\nprotocol = "ble-gatt"\n')
+    assert "bus 'autres': hci0 (ble-gatt) is the port of bus 'capteurs' already" in fault
+
+
+def test_a_connected_sensor_has_a_mac() -> None:
+    sensor = '[[device]]\nname = "salle"\nprofile = "heating/xiaomi_lywsd03mmc_pvvx"\nbus = "capteurs"\naddress = {}\n'
+    text = GATEWAY + BUSES + DEVICES + '[[bus]]\nname = "capteurs"\nprotocol = "ble-gatt"\n' + sensor
+    assert parse(text.format('"a4:c1:38:e9:2a:f3"')).devices["salle"].address == "A4:C1:38:E9:2A:F3"
+    (fault,) = faults_of(text.format(3))
+    assert "device 'salle'.address: expected a MAC such as 'A4:C1:38:00:00:01', got 3" in fault

@@ -17,6 +17,7 @@ from gateway.app import PROTOCOLS
 from gateway.clock import SystemClock
 from gateway.codec import PolledCodec
 from gateway.codec.dali import Sci
+from gateway.codec.gatt import Gatt
 from gateway.codec.mbus import Mbus
 from gateway.codec.modbus import Rtu, Tcp
 from gateway.contradiction import unbounded
@@ -30,6 +31,7 @@ from gateway.profile import (
     BthomeProfile,
     CanopenProfile,
     DaliProfile,
+    GattProfile,
     MbusProfile,
     ModbusProfile,
     Profile,
@@ -80,7 +82,8 @@ energy/abb_b23 energy/carlo_gavazzi_em24 energy/carlo_gavazzi_em24_e1 energy/eas
 energy/eastron_sdm72 energy/finder_7m38 energy/janitza_b23 energy/orno_we514 energy/orno_we516
 energy/schneider_iem3000 energy/siemens_pac2200 energy/socomec_countis_e3x energy/wirenboard_map3e_fw1
 energy/wirenboard_map3e_fw2 guet/bin guet/lamp guet/lift guet/pressure heating/beca_bht006 heating/kampmann_148943
-heating/shelly_blu_ht guet/canopen_lift lift/arkel_arcode lift/baumer_gxp5_417 lift/elgo_limax2 lift/gros_sdk500
+heating/shelly_blu_ht heating/xiaomi_lywsd03mmc_pvvx guet/canopen_lift lift/arkel_arcode lift/baumer_gxp5_417
+lift/elgo_limax2 lift/gros_sdk500
 lift/invertek_elevator_core lighting/d4i_driver
 lighting/d4i_luminaire lighting/dali_led_gear lighting/ecodim_dali_gw2 lighting/intesis_ibmbsdal
 occupancy/shelly_blu_door_window occupancy/shelly_blu_motion occupancy/wirenboard_wb_msw_v3 pump/abb_acs550
@@ -124,7 +127,7 @@ def test_the_sweep_sweeps_all_that_is_there() -> None:
     assert set(NAMES) == set(SWEPT.split())
     assert {name.split("/")[0] for name in NAMES} == set(kinds(FOLDER))
     assert all(name.count("/") == 1 for name in NAMES), "a profile lies in one folder, its kind"
-    assert {ModbusProfile, DaliProfile, MbusProfile, BthomeProfile, RuuviProfile, CanopenProfile} == {
+    assert {ModbusProfile, DaliProfile, MbusProfile, GattProfile, BthomeProfile, RuuviProfile, CanopenProfile} == {
         type(load_profile(FOLDER, name)) for name in NAMES
     }
 
@@ -223,7 +226,12 @@ def test_a_plan_reads_every_point_once_within_what_the_device_takes(name: str, p
         speaker = next(iter(plan_ears([device], HEARD).values()))
         assert {column.point for column in speaker.columns.values()} == set(device.points)
         return
-    codecs: dict[str, list[PolledCodec]] = {"modbus": [Rtu(), Tcp()], "dali": [Sci()], "mbus": [Mbus()]}
+    codecs: dict[str, list[PolledCodec]] = {
+        "modbus": [Rtu(), Tcp()],
+        "dali": [Sci()],
+        "mbus": [Mbus()],
+        "gatt": [Gatt()],
+    }
     for codec in codecs[profile.protocol]:
         visits = plan_visits([device], codec)
         assert sorted(point for visit in visits for point in visit.points) == sorted(device.points)

@@ -24,6 +24,7 @@ from gateway.profile import (
     CanopenProfile,
     DaliPoint,
     DaliProfile,
+    GattProfile,
     MbusProfile,
     ModbusProfile,
     Profile,
@@ -36,12 +37,13 @@ from gateway.site import Device as SiteDevice
 from simulator.curve import Curve, limits
 from simulator.dali import Adapter
 from simulator.modbus import Device, Refusal
-from simulator.model import ModelBeacon, ModelGear, ModelMeter, ModelNode, ModelRegisters, ModelTag
+from simulator.model import ModelBeacon, ModelGear, ModelMeter, ModelNode, ModelRegisters, ModelSensor, ModelTag
 from simulator.town import _run
 
 FOLDER = Path(__file__).resolve().parents[2] / "device_profiles"
 NAMES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.toml"))
 METERS = sorted(name for name in NAMES if isinstance(load_profile(FOLDER, name), MbusProfile))
+SENSORS = sorted(name for name in NAMES if isinstance(load_profile(FOLDER, name), GattProfile))
 HOURS = (0.0, 1.3, 25.0, 24.0 * 400)
 
 
@@ -54,7 +56,7 @@ class Hour:
         return self.now_s
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - set(METERS)))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(METERS) - set(SENSORS)))
 def test_the_gateway_reads_what_the_device_means(name: str) -> None:
     profile, clock = load_profile(FOLDER, name), Hour()
     values, flaws, meant = play(name, profile, clock)
@@ -127,6 +129,19 @@ def play(
                 data = _run(codec.read(1, block.span, device.limits), answer)
                 block.decode(data, values, flaws)
     return values, flaws, {point.name: model.values.now(point.name) for point in profile.point}
+
+
+@pytest.mark.parametrize("name", SENSORS)
+def test_the_gateway_reads_what_the_connected_sensor_means(name: str) -> None:
+    profile, clock = load_profile(FOLDER, name), Hour()
+    assert isinstance(profile, GattProfile)
+    model = ModelSensor(profile, "A4:C1:38:E9:2A:F3", clock, 7, name)
+    clock.now_s += 3600
+    model.refresh()
+    for point in profile.point:
+        value = model.peripheral.characteristic(point.characteristic).value
+        read = point.decoder()(value[point.byte : point.byte + point.size])
+        assert read == pytest.approx(model.values.now(point.name), abs=point.scale)
 
 
 @pytest.mark.parametrize("name", METERS)

@@ -93,6 +93,15 @@ profile = "lighting/dali_led_gear"
 bus = "rue"
 address = 5
 every = "5s"
+[[bus]]
+name = "capteurs"
+protocol = "ble-gatt"
+[[device]]
+name = "salle"
+profile = "heating/xiaomi_lywsd03mmc_pvvx"
+bus = "capteurs"
+address = "A4:C1:38:E9:2A:F3"
+every = "1s"
 [[device]]
 name = "chaleur"
 profile = "heating/kamstrup_multical_601"
