@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -222,7 +223,12 @@ class Gateway:
         devices = self.site.devices_on(name)
         link: Any = protocol.open(bus)
         if isinstance(protocol.codec, Mapping):
-            return HeardBus(name, link, plan_ears(devices, protocol.codec), self.clock, self._take)
+            speakers = plan_ears(devices, protocol.codec)
+            for speaker in speakers.values():
+                kept = self.store.state(f"heard/{speaker.device.name}")
+                if kept is not None and kept["of"] == _identity(speaker.device):
+                    speaker.codec.memory = kept["memory"]
+            return HeardBus(name, link, speakers, self.clock, self._take, remember=self._remember_heard)
         refusals = {
             device.name: Refusals.from_json(body)
             for device in devices
@@ -249,6 +255,10 @@ class Gateway:
     def _heeded(self, snapshot: Snapshot) -> bool:
         """Whether a decision may hang on what a device just said."""
         return any(f"{snapshot.device}/{point}" in self._inputs for point in snapshot.values)
+
+    def _remember_heard(self, device: Device, memory: int) -> None:
+        state = {f"heard/{device.name}": {"of": _identity(device), "memory": memory}}
+        self._later(self.store.decide(state), f"remember what {device.name} said last")
 
     def _learnt(self, device: str, refusals: Refusals) -> None:
         self._later(self.store.decide({f"refusals/{device}": refusals.as_json()}), f"remember {device}")
@@ -493,6 +503,11 @@ class Gateway:
             "backlog": self.uplink.outbox.pending_rows() if self.uplink is not None else None,
             **({"lighting": lighting} if (lighting := self._saved()) else {}),
         }
+
+
+def _identity(device: Device) -> str:
+    """Which hardware, with which key, a memory is of: another one begins anew. Of the key it says nothing."""
+    return sha256(str(device.address).encode() + b"/" + device.key).hexdigest()
 
 
 def _watched(entry: WatchEntry) -> set[str]:

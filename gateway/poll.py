@@ -389,16 +389,28 @@ class PolledBus:
 
 
 class HeardBus:
-    """One bus whose devices speak unasked."""
+    """One bus whose devices speak unasked.
 
-    def __init__(self, name: str, ear: Ear, speakers: Mapping[str, Speaker], clock: Clock, sink: Sink) -> None:
+    remember: told what the codec of a device must remember over a restart, whenever something of it is taken.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ear: Ear,
+        speakers: Mapping[str, Speaker],
+        clock: Clock,
+        sink: Sink,
+        *,
+        remember: Callable[[Device, int], None] = lambda device, memory: None,
+    ) -> None:
         self.name, self.ear, self.speakers = name, ear, speakers
         self._devices = {speaker.device.name: speaker for speaker in speakers.values()}
         self.health: dict[str, Health] = {name: Health() for name in self._devices}
         self.strangers = 0
         self.around: dict[str, Broadcast] = {}
         """The last that each of MOST_AROUND senders said, ours or not; who was heard last stands last."""
-        self._clock, self._sink = clock, sink
+        self._clock, self._sink, self._remember = clock, sink, remember
         self._rng = random.Random(name)  # noqa: S311 - spreads retries, no secret
         self._heard_s: dict[str, float] = {}  # by device, monotonic
         self._garbled: dict[str, str] = {}  # by device, what was wrong with all it said since it was understood
@@ -519,6 +531,8 @@ class HeardBus:
             elif place in columns and place not in wanted and flaw.quality is Quality.BAD:
                 values[columns[place].point], flaws[columns[place].point] = None, flaw
         self._sink(Snapshot(device.name, now_s, values, flaws))
+        if speaker.codec.memory is not None:
+            self._remember(device, speaker.codec.memory)
 
     def _news(self, speaker: Speaker, wanted: Mapping[Place, bytes], now_s: float) -> bool:
         """Whether what a device says is to be taken. Radios repeat themselves many times a second, and measure more often

@@ -117,8 +117,10 @@ class HeardCodec(Protocol):
 
     flaws: what the device itself has said that makes its values doubtful (uncertain), or keeps them from coming (bad), by
     place; replaced as a whole when it says something new.
+    memory: what must outlive a restart of the gateway (a counter of messages); None where there is nothing.
     """
 
+    memory: int | None = None
     flaws: Mapping[Place, Flaw] = MappingProxyType({})
 
     def senders(self, address: int | str) -> Iterable[str]:

@@ -154,15 +154,15 @@ class Bthome(HeardCodec):
     key: its encryption key, 16 bytes; empty: it sends plain text. A device with a key is believed only when it encrypts.
     unknown_objects: how often parsing ended at an id that is not in the table; only grows.
 
-    What was recorded and is sent again later is not believed, as long as this object lives: the last counter is not kept
-    over a restart of the gateway.
+    What was recorded and is sent again later is not believed: `memory` is the last counter of an encrypted message, for
+    whoever keeps it over a restart.
     """
 
     def __init__(self, key: bytes = b"") -> None:
         if key and len(key) != 16:
             raise ValueError(f"BTHome key: expected 16 bytes, got {len(key)}")
         self._key = key
-        self._counter = -1
+        self.memory: int | None = None
         self.unknown_objects = 0
 
     def values(self, heard: Broadcast) -> Mapping[Place, bytes] | None:
@@ -247,17 +247,17 @@ class Bthome(HeardCodec):
             # One message cannot tell a wrong key from damage; whether the key has ever fitted can.
             why = (
                 "the key in the site is not this device's; enter the one that it was given"
-                if self._counter < 0
+                if self.memory is None
                 else "the key did fit before, so this advertisement was damaged or forged; not used"
             )
             raise GarbledAnswer(f"BTHome {sender}: does not decrypt; {why}", data) from None
         counter = int.from_bytes(data[-8:-4], "little")
         # A device with a new battery counts from 0 again; anything else that goes back was recorded and replayed.
-        if counter < self._counter and counter >= 100:
+        if self.memory is not None and counter < self.memory and counter >= 100:
             raise GarbledAnswer(
-                f"BTHome {sender}: counter {counter} after {self._counter}: a replayed advertisement, not used"
+                f"BTHome {sender}: counter {counter} after {self.memory}: a replayed advertisement, not used"
             )
-        self._counter = counter
+        self.memory = counter
         return plain
 
 

@@ -179,6 +179,17 @@ def test_a_replayed_advertisement_is_not_used() -> None:
     assert hear(sealed(150), codec)
 
 
+def test_what_it_remembers_is_the_counter_of_the_last_message_that_decrypted() -> None:
+    before, plain = Bthome(KEY), Bthome()
+    hear(sealed(1000), before)
+    hear("40 40 52 03", plain)
+    assert (before.memory, plain.memory) == (1000, None)
+    after = Bthome(KEY)
+    after.memory = before.memory
+    with pytest.raises(GarbledAnswer, match="counter 999 after 1000: a replayed"):
+        hear(sealed(999), after)
+
+
 def test_a_forged_counter_does_not_silence_a_device() -> None:
     codec = Bthome(KEY)
     forged = bytearray.fromhex(sealed(1000))
