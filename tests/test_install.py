@@ -1,4 +1,4 @@
-"""`install.sh` below a folder: a real installation, an upgrade, the way back, the removal. People's files outlive them all."""
+"""`install.sh` below a folder: a real installation, an upgrade, the way back, the removal; people's files outlive them."""
 
 from __future__ import annotations
 

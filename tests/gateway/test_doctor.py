@@ -66,9 +66,9 @@ def test_a_pi_in_trouble_is_told_all_of_it_at_once(tmp_path: Path) -> None:
         },
     )
     said = found(root)
-    assert {name: said[name].level for name in ("memory", "filesystem", "supply", "bluetooth", "modemmanager", "console")} == {
-        "memory": FAULT, "filesystem": FAULT, "supply": FAULT, "bluetooth": FAULT, "modemmanager": WARNING, "console": WARNING,
-    }  # fmt: skip
+    faults = {name for name, one in said.items() if one.level == FAULT}
+    assert faults >= {"memory", "filesystem", "supply", "bluetooth"}
+    assert (said["modemmanager"].level, said["console"].level) == (WARNING, WARNING)
     assert all(one.action for one in said.values() if one.level == FAULT)
 
 
