@@ -23,7 +23,9 @@ from gateway.reading import Snapshot
 from gateway.site import Device
 
 PROFILES = ROOT / "device_profiles"
-NAMES = sorted(path.stem for path in (PROFILES / "guet").glob("*.toml"))
+SIMULATED = {"canopen_lift"}
+"""No node of ours, but what the simulator's lift says."""
+NAMES = sorted({path.stem for path in (PROFILES / "guet").glob("*.toml")} - SIMULATED)
 RENAMED = {"burn_minutes": "burn_time"}
 
 

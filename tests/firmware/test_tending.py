@@ -70,8 +70,11 @@ async def gateway(
         def returned(device: Device, since_s: float | None) -> None:
             tasks.add(asyncio.create_task(nodes.tend(device, since_s)))
 
-        bus = PolledBus("bus", link, Rtu(), [device], SystemClock(), heard.append, returned=returned)
-        nodes = Nodes({"bus": bus}, store, SystemClock())
+        clock = SystemClock()
+        bus = PolledBus("bus", link, Rtu(), [device], clock, heard.append, returned=returned)
+        nodes = Nodes(
+            {"bus": bus}, store, clock, lambda device, point: bus.write(device, point, float(round(clock.now())))
+        )
         polling = asyncio.create_task(bus.run())
         try:
             yield Gateway(bus, nodes, store, heard)
