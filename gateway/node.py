@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 from gateway.clock import Clock
 from gateway.codec import Procedure
-from gateway.codec.journal import BUSY, Record, Standing, date, read_records, read_standing
+from gateway.codec.journal import Record, Standing, date, read_records, read_standing
 from gateway.codec.modbus import Rtu, Tcp
-from gateway.errors import BusError, GarbledAnswer, NoAnswer, Refused
+from gateway.errors import BusError, Busy, GarbledAnswer, NoAnswer
 from gateway.poll import PolledBus
 from gateway.profile import AnyPoint, ModbusPoint, ModbusProfile
 from gateway.site import Device
@@ -131,9 +131,9 @@ class Nodes:
         while True:
             try:
                 return await self._buses[device.bus].ask(device, make())
-            except Refused as no:
+            except Busy:
                 busy += 1
-                if no.code != BUSY or busy == BUSY_TRIES:
+                if busy == BUSY_TRIES:
                     raise
                 await asyncio.sleep(BUSY_PAUSE_S)
             except (NoAnswer, GarbledAnswer):

@@ -21,8 +21,6 @@ from gateway.errors import GarbledAnswer
 
 AT_ONCE = 20
 """Records of one request."""
-BUSY = 6
-"""Exception by which a node says that it is fetching them."""
 _REGISTERS = 6
 _PER_FILE = 1024
 _FIRST_FILE = 0x8000
@@ -62,8 +60,8 @@ def read_standing(codec: Rtu | Tcp, address: int, limits: Limits) -> Procedure[S
 
 
 def read_records(codec: Rtu | Tcp, address: int, first: int, next_: int, limits: Limits) -> Procedure[list[Record]]:
-    """Records from `first` on and before `next_`, as many of them as one request gives, one at least. Raises Refused with
-    BUSY where they are not at hand yet, GarbledAnswer for others than those asked for."""
+    """Records from `first` on and before `next_`, as many of them as one request gives, one at least. Raises Busy
+    where they are not at hand yet, GarbledAnswer for others than those asked for."""
     place = first % _PER_FILE
     count = min(next_ - first, AT_ONCE, _PER_FILE - place)
     file = _FIRST_FILE + first // _PER_FILE

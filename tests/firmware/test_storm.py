@@ -91,6 +91,8 @@ def test_whatever_becomes_of_updates_a_node_can_be_reached_and_updated(
         after = random.randint(0, 60) if fate == "cut" else -1
         try:
             _update(rig, release, after)
+            if fate == "good":
+                rig.until(lambda: rig.service.status()["version"] == release.version, seconds=60)
         except NodeError as error:
             assert fate not in ("good", "cut") or "still trying" in str(error) or "not newer" in str(error), (
                 f"{step}: {error}"
