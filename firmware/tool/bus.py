@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,9 @@ _JOURNAL_FILE, _RECORDS_A_FILE, _RECORDS_AT_ONCE, _RECORD_REGISTERS = 0x8000, 10
 def update_words(state: int) -> str:
     """How an update stands, or why it was refused."""
     return say(*(PROGRESS | REFUSALS).get(state, (f"état {state}", f"state {state}")))
+
+
+logging.getLogger("pymodbus.logging").addHandler(logging.NullHandler())  # what it has to say, our errors say
 
 
 class NodeError(Exception):

@@ -374,6 +374,7 @@ def _simulate(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="guet-node-") as temporary:
         folder = options.folder or Path(temporary) / "flash"
         if not (folder / "boot.rec").exists():
+            sys.stderr.write(say("prépare le nœud ...\n", "preparing the node ...\n"))
             fresh(folder)
             install(flash_image(build(options.node, 1, (1, 1), None), _config(options, options.node, None)), folder)
         wire = None if options.port else Wire()
