@@ -34,7 +34,6 @@ class Line:
         self._reader = asyncio.StreamReader(self._uart)
         self.buf = bytearray(_ROOM)
         self._view = memoryview(self.buf)
-        self.overlong = 0
         self._waiting = False
         self._turns = 0
 
@@ -56,7 +55,6 @@ class Line:
                 return n
             if n == _ROOM:
                 await self._discard()
-                self.overlong = self.overlong + 1 & 0xFFFF
                 return 0
             n += self._uart.readinto(self._view[n:]) or 0
 

@@ -35,10 +35,6 @@ class DoorCycles:
         self._since = 0
         self.cycles = 0
 
-    @property
-    def moving(self) -> bool:
-        return self._state == _MOVING_OPEN or self._state == _MOVING_CLOSED
-
     def step(self, elapsed: int, closed: bool, opened: bool) -> bool:
         """elapsed: units of 10 ms since the step before."""
         self._since = min(self._since + elapsed, 32767)

@@ -119,7 +119,7 @@ class Server:
         self.files = files
         self.identity = identity
         self.out = bytearray(MAX_FRAME)
-        self.frames = self.crc_errors = self.refusals = 0
+        self.frames = self.crc_errors = 0
 
     def handle(self, buf, n: int) -> int:
         """Act on the n bytes of one frame in buf. Returns the length of the answer in `out`, 0 for silence."""
@@ -135,7 +135,6 @@ class Server:
         out[1] = buf[1]
         length = self._act(buf, n - 2)
         if length < 0:
-            self.refusals = self.refusals + 1 & 0xFFFF
             out[1] = buf[1] | 0x80
             out[2] = -length
             length = 3

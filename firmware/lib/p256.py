@@ -81,11 +81,3 @@ def verification(key: bytes, digest: bytes, signature: bytes):
         return
     inverse = pow(total[2], _P - 2, _P)
     yield total[0] * inverse * inverse % _P % _N == r
-
-
-def verify(key: bytes, digest: bytes, signature: bytes) -> bool:
-    """The same in one go, where nothing waits."""
-    answer = None
-    for answer in verification(key, digest, signature):
-        pass
-    return bool(answer)

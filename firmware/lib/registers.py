@@ -60,8 +60,7 @@ def _size(kind: str) -> int:
 
 
 class Registers:
-    """`on_write(start, count)` is called after holdings were written, `on_coil(start, count)` after coils; both run
-    inside the frame, so they only take note."""
+    """`on_write(start, count)` is called after holdings were written, inside the frame, so it only takes note."""
 
     def __init__(self, *maps: str):
         ends = [0, 0, 0, 0, 0]
@@ -75,7 +74,7 @@ class Registers:
         self.coils, self.discretes, self.holdings, self.inputs = (table.cells for table in self._tables[COILS:])
         self._low = array("H", bytes(2 * ends[HOLDINGS]))
         self._high = array("H", bytes(2 * ends[HOLDINGS]))
-        self.on_write = self.on_coil = _ignore
+        self.on_write = _ignore
         for text in maps:
             for line in text.split("\n"):
                 row = line.split(" ")
@@ -133,7 +132,6 @@ class Registers:
         if area == COILS:
             for i in range(count):
                 cells[start + i] = buf[at + (i >> 3)] >> (i & 7) & 1
-            self.on_coil(start, count)
             return 0
         kinds = table.kinds
         if kinds[start] == _TAIL or kinds[start + count - 1] == _HEAD:

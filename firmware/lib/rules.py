@@ -59,6 +59,3 @@ class Lease:
 
     def active(self, now: int) -> bool:
         return now < self._until
-
-    def left_s(self, now: int) -> int:
-        return max(0, self._until - now)

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from p256 import verification, verify
+from p256 import verification
 
 KEY = bytes.fromhex(
     "60FED4BA255A9D31C961EB74C6356D68C049B8923B61FA6CE669622E60F29FB6"
@@ -21,6 +21,10 @@ ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 def digest(text):
     return hashlib.sha256(text).digest()
+
+
+def verify(key, digested, signature):
+    return [answer for answer in verification(key, digested, signature)][-1]
 
 
 def test_rfc_6979_signatures():
