@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gateway.errors import ProfileError
-from gateway.profile import CanopenProfile, MbusProfile, ModbusProfile, Profile, load_profile, parse_profile
+from gateway.profile import RECORDED, CanopenProfile, MbusProfile, ModbusProfile, Profile, load_profile, parse_profile
 from gateway.site import LOOPBACK, SPOKEN_ON, Site, parse_site
 
 NAME = "appareil"
@@ -42,19 +42,38 @@ def profile_given(text: str, folder: Path) -> tuple[str, Profile]:
     return path.stem, parse_profile(content, str(path.with_suffix("")))
 
 
+def bare_site(options: argparse.Namespace, folder: Path) -> Site:
+    """The site of one bus on which nobody is expected: --protocol, --port, --host and the first --line. Raises SiteError."""
+    tcp = bool(options.host)
+    bus: dict[str, str | int] = {"name": "bus", "protocol": options.protocol or ("modbus-tcp" if tcp else "modbus-rtu")}
+    if tcp:
+        bus |= {"host": options.host, "port": int(options.port) if options.port.isdecimal() else options.port or 502}
+    else:
+        bus["port"] = options.port
+    if bus["protocol"] in USUAL_LINE or (options.line and not tcp):
+        bus["line"] = options.line[0] if options.line else USUAL_LINE[str(bus["protocol"])]
+    return _parsed(bus, {"name": NAME, "profile": RECORDED}, folder, lambda name: load_profile(folder, name))
+
+
 def lone_site(name: str, profile: Profile, options: argparse.Namespace) -> Site:
     """The site of one device, checked as a file would be. Raises SiteError with all faults."""
     device: dict[str, str | int] = {"name": NAME, "profile": name, "bus": "bus"}
     if options.address:
         device["address"] = int(options.address) if re.fullmatch(r"\d{1,9}", options.address) else options.address
+    return _parsed(_bus(options, profile), device, Path(), lambda _: profile)
+
+
+def _parsed(
+    bus: Mapping[str, str | int], device: Mapping[str, str | int], folder: Path, profile_of: Callable[[str], Profile]
+) -> Site:
     gateway: dict[str, str | int] = {"id": "essai", "commune": "", "timezone": "UTC", "latitude": 0, "longitude": 0}
     lines = []
-    for head, table in {"[gateway]": gateway, "[[bus]]": _bus(options, profile), "[[device]]": device}.items():
+    for head, table in {"[gateway]": gateway, "[[bus]]": bus, "[[device]]": device}.items():
         lines += [
             head,
             *(f"{key} = {json.dumps(value)}" for key, value in table.items()),
         ]  # JSON strings are TOML's too
-    return parse_site("\n".join(lines), "(options)", Path(), lambda _: profile)
+    return parse_site("\n".join(lines), "(options)", folder, profile_of)
 
 
 def _bus(options: argparse.Namespace, profile: Profile) -> Mapping[str, str | int]:

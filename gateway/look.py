@@ -32,6 +32,8 @@ T = TypeVar("T")
 State = Literal["answers", "refuses", "garbled", "silent", "heard"]
 
 LOW = tuple(range(1, 33))
+LOW_ELSEWHERE = (1, 2, 3, 4, 5, 10, 11, 20, 100, 247)
+"""Where devices mostly come from their makers; asked at other settings where nobody is expected."""
 ALL: Mapping[str, Sequence[int]] = {"modbus": range(1, 248), "dali": range(64)}
 UNLIKELY = (246, 245, 247)
 """Unit ids that nobody sets: where all of them answer, the device answers to any."""
@@ -142,7 +144,8 @@ class Look:
         try:
             async for row in self._at_own_setting():
                 yield row
-            if self._missing() and self._speaks == "modbus" and isinstance(self._settings, Serial):
+            lost = self._missing() or (not self._expected and not self._found)
+            if lost and self._speaks == "modbus" and isinstance(self._settings, Serial):
                 async for row in self._at_other_settings():
                     yield row
             if self._any:
@@ -187,7 +190,7 @@ class Look:
             more = [address for address in low if address not in first]
         addresses = [*first, *more]
         for done, address in enumerate(addresses):
-            if done >= len(first) and not wish.every and not self._missing():
+            if done >= len(first) and not wish.every and self._expected and not self._missing():
                 break
             yield self._progress(done, len(addresses), self._line, address)
             known = address in self._expected or bool(wish.addresses)
@@ -305,7 +308,7 @@ class Look:
     async def _at_other_settings(self) -> AsyncGenerator[Row, None]:
         """Asks those who are missing at other speeds and parities; the first setting at which somebody answers ends it for
         them."""
-        wanted = list(self._missing())
+        wanted = self._missing() or list(self._wish.addresses or LOW_ELSEWHERE)
         lines = self._other_lines()
         for done, line in enumerate(lines):
             wanted = [address for address in wanted if address not in self._elsewhere]
@@ -317,13 +320,15 @@ class Look:
                 for address in wanted:
                     state, evidence = await self._probe(ask, Rtu(), address)
                     if state in ("answers", "refuses"):
-                        device = self._expected[address]
+                        name = self._expected[address].name if address in self._expected else ""
                         self._elsewhere[address] = Found(
-                            self._bus.name, address, line, state, device.name, None, evidence=evidence
+                            self._bus.name, address, line, state, name, None, evidence=evidence
                         )
             for address in wanted:
                 if address in self._elsewhere:
                     yield self._elsewhere[address]
+            if self._elsewhere and not self._expected:
+                return
 
     def _other_lines(self) -> list[str]:
         profiles = [device.profile for device in self._expected.values()]
@@ -370,7 +375,7 @@ class Look:
         asked = [address for address in self._expected if not self._wish.addresses or address in self._wish.addresses]
         good = [one for one in self._found.values() if one.state in ("answers", "refuses")]
         missing = self._missing()
-        if missing and not good:
+        if (missing or not self._expected) and not good:
             yield from self._nobody(missing)
             return
         explained: set[int] = set()
@@ -398,7 +403,7 @@ class Look:
             else:
                 yield from self._misfit(device, one, explained)
         for one in good:
-            if not one.expected and int(one.address) not in explained:
+            if self._expected and not one.expected and int(one.address) not in explained:
                 yield Finding(bus, "", cause("GUET-407", address=one.address))
 
     def _misfit(self, device: Device, one: Found, explained: set[int]) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from gateway.app import home
@@ -29,6 +30,7 @@ from gateway.leave import Item, LeaveWish, Left, leave
 from gateway.leave import Progress as LeaveProgress
 from gateway.leave import last_line as leave_last
 from gateway.leave import lines as leave_lines
+from gateway.lone import bare_site
 from gateway.look import LISTEN_S, Account, Finding, Found, Row, ScanWish
 from gateway.look import Progress as ScanProgress
 from gateway.replace import Replaced, ReplaceWish, replace
@@ -58,6 +60,9 @@ def scan_verb(argv: list[str]) -> int:
     _add_site(parser)
     add = parser.add_argument
     add("--bus", default="", help="un seul bus / one bus only")
+    add("--port", default="", help="sans fichier de site : ce port / without a site file: this port")
+    add("--host", default="", help="sans fichier de site : par TCP / without a site file: over TCP")
+    add("--protocol", default="", help="avec --port : modbus-rtu, dali-sci… / with --port")
     add("--address", action="append", type=int, default=[], metavar="N", help="seulement celle-ci / only this one")
     add("--all", action="store_true", help="toutes les adresses / every address")
     add(
@@ -82,8 +87,14 @@ def scan_verb(argv: list[str]) -> int:
         wish = ScanWish(
             options.bus, tuple(options.address), options.all, tuple(options.line), options.slow, options.seconds
         )
+        with TemporaryDirectory(prefix="guet-") as scratch:
+            bare = bool(options.port or options.host)
+            site = bare_site(options, Path(scratch)) if bare else _site(options)
+            return await looked(site, wish)
+
+    async def looked(site: Site, wish: ScanWish) -> int:
         wrong = headed = 0
-        async with aclosing(ask(_site(options), SCAN, wish)) as rows:
+        async with aclosing(ask(site, SCAN, wish)) as rows:
             async for row in rows:
                 if isinstance(row, ScanProgress):
                     _progress(row.done, row.of, row.said, options)

@@ -448,6 +448,31 @@ async def test_the_command_prints_a_table_and_ends_well(two: Field) -> None:
     assert out.splitlines()[:3] == FRENCH.splitlines()[:3]
 
 
+async def test_a_port_can_be_looked_at_before_there_is_a_site(on_site: Field) -> None:
+    on_site.model(ORNO, 2)
+    async with on_site.powered():
+        command = ("scan", "--port", str(on_site.folder / "tty"), "--line", "115200 8N1", "--address", "2", "--json")
+        code, out, err = await guet(*command, folder=on_site.folder)
+        assert (code, err) == (0, "")
+        found, account = (json.loads(line) for line in out.splitlines())
+        assert (found["address"], found["proposals"][0]["profile"], account["found"]) == (2, ORNO, 1)
+        assert [path.name for path in on_site.folder.iterdir()] == ["tty"], "nothing is left behind"
+    code, out, _ = await guet(*command, folder=on_site.folder)
+    assert (code, json.loads(out.splitlines()[0])["cause"]["id"]) == (1, "GUET-201")
+    code, _, err = await guet("scan", "--port", "/dev/x", "--line", "fast", folder=on_site.folder)
+    assert (code, "line" in err) == (2, True)
+
+
+async def test_without_a_site_other_speeds_are_tried(on_site: Field) -> None:
+    on_site.speed, on_site.framing = 19200, "8E1"
+    on_site.model(PRESSURE, 2)
+    async with on_site.powered():
+        command = ("scan", "--port", str(on_site.folder / "tty"), "--line", "9600 8E1", "--address", "2", "--json")
+        code, out, _ = await guet(*command, folder=on_site.folder)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert (code, rows[0]["line"], rows[1]["cause"]["id"]) == (1, "19200 8E1", "GUET-304")
+
+
 async def test_an_interrupt_keeps_what_was_found(two: Field) -> None:
     two.units.pop(0)  # address 3 is silent, and then other settings are tried for it, for seconds
     two.site()
