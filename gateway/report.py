@@ -88,6 +88,7 @@ def body_of(
                   "reason": one.reason} for one in hardware(gateway.store, device.name)]}
             for device in site.devices.values()
         ],
+        "scans": [found for name in site.buses if (found := gateway.store.state(f"scan/{name}")) is not None],
         "items": list(items),
         "outage": outage,
         "platform": platform,
@@ -203,6 +204,11 @@ def tables(body: Mapping[str, Any]) -> list[Table]:
         for one in body["devices"]
     ]  # fmt: skip
     items = [Line((one["title"], one["said"])) for one in body["items"]]
+    scans = [
+        Line((one["bus"], one["at"], f"{_count(one['answering'])} / {_count(one['expected'])}",
+              _causes(one)))
+        for one in body["scans"]
+    ]  # fmt: skip
     digests = [
         Line((say("logiciel", "software"), body["software"]["version"], body["software"]["sha256"])),
         *(Line((f"{say('modèle', 'model')} {one['model']}", one["watch"], one["sha256"] or say("règle", "rule")))
@@ -221,9 +227,21 @@ def tables(body: Mapping[str, Any]) -> list[Table]:
               (say("appareil", "device"), say("ouvrage", "asset"), say("profil", "profile"),
                say("bus, adresse", "bus, address"), say("numéros de série", "serial numbers")),
               (2, 1.5, 3, 2, 3), tuple(devices)),
+        Table(say("Dernière recherche sur chaque bus", "Last scan of each bus"),
+              (say("bus", "bus"), say("le", "at"), say("répondent / attendus", "answering / expected"),
+               say("causes", "causes")), (1.5, 2.2, 1.8, 5), tuple(scans)),
         Table(say("Empreintes", "Digests"), (say("quoi", "what"), say("nom", "name"), "SHA-256"), (1.6, 3, 7),
               tuple(digests)),
     ]  # fmt: skip
+
+
+def _causes(scan: Mapping[str, Any]) -> str:
+    told = " ; ".join(f"{number_of} {said}" for number_of, said in scan["causes"])
+    return told or say("rien à signaler", "nothing to report")
+
+
+def _count(count: int | None) -> str:
+    return "—" if count is None else str(count)
 
 
 def _serials(device: Mapping[str, Any]) -> str:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from gateway.alert import iso
 from gateway.check import number
 from gateway.codec import Broadcast, HeardCodec
 from gateway.codec.canopen_lift import PART as CAN_PART
@@ -49,8 +50,24 @@ async def scan(gateway: Gateway, wish: ScanWish) -> AsyncGenerator[Row, None]:
     for name in [wish.bus] if wish.bus else list(buses):
         bus = buses[name]
         rows = _hear(gateway, bus, wish) if isinstance(bus, HeardBus) else Look(gateway, bus, wish).rows()
+        seen: list[Row] = []
         async for row in rows:
+            if not isinstance(row, Progress):
+                seen.append(row)
             yield row
+        await _remember(gateway, name, seen)
+
+
+async def _remember(gateway: Gateway, bus: str, rows: Sequence[Row]) -> None:
+    """Keeps what a whole scan of a bus found, for the report."""
+    account = next((row for row in rows if isinstance(row, Account)), None)
+    found = [[str(row.address), row.expected, row.state, row.fits] for row in rows if isinstance(row, Found)]
+    causes = [[row.cause.id, row.cause.sentence] for row in rows if isinstance(row, Finding)]
+    body = {
+        "bus": bus, "at": iso(gateway.clock.now()), "found": found, "causes": causes,
+        "expected": account.expected if account else None, "answering": account.found if account else None,
+    }  # fmt: skip
+    await gateway.store.decide({f"scan/{bus}": body})
 
 
 async def _hear(gateway: Gateway, bus: HeardBus, wish: ScanWish) -> AsyncGenerator[Row, None]:

@@ -16,10 +16,11 @@ from gateway.app import Gateway
 from gateway.check import CheckWish
 from gateway.errors import SealError, WishError
 from gateway.leave import Item, LeaveWish, Left, leave, lines
+from gateway.look import ScanWish
 from gateway.pdf import Sheet, latin, width_of, wrapped
 from gateway.replace import ReplaceWish
 from gateway.report import page, paper, verify
-from gateway.technician import CHECK, JOBS, LEAVE, REPLACE
+from gateway.technician import CHECK, JOBS, LEAVE, REPLACE, SCAN
 from tests.gateway.conftest import PRESSURE, Field, built, guet, running, told
 
 
@@ -50,6 +51,7 @@ async def report_of(one: Field, **accept: str) -> dict[str, Any]:
     """A report of a site where all is well."""
     site = one.site()
     async with one.powered(), running(site, dict(JOBS)):
+        await told(site, SCAN, ScanWish())
         await told(site, CHECK, CheckWish(by="AM", reads=4))
         for point, reason in accept.items():
             await told(site, CHECK, CheckWish(point, 4, accept=reason, by="AM"))
@@ -186,6 +188,7 @@ async def test_the_three_forms_are_whole_and_each_verifies_alone(one: Field) -> 
     body = document["body"]
     assert re.fullmatch(r"[0-9a-f]{64}", body["software"]["sha256"])
     assert [one["profile"] for one in body["profiles"]] == [PRESSURE]
+    assert [(scan["bus"], scan["answering"], scan["causes"]) for scan in body["scans"]] == [("ligne", 1, [])]
 
 
 async def test_whatever_is_changed_is_named(one: Field) -> None:
