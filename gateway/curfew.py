@@ -96,6 +96,8 @@ class Curfew:
 
     def at(self, time_s: float) -> Dark | None:
         """The curfew that a time lies in, lifted or not; None when there is none."""
+        if self.rule is None:
+            return None
         today = self._place.local(time_s).date()
         for day in (today - timedelta(days=1), today, today - timedelta(days=2)):
             if (dark := self.night(day)) is not None and dark.start_s <= time_s < dark.end_s:

@@ -58,6 +58,7 @@ class Cycle:
         ]
         self.savings = [Savings(street, site.place) for street in self.streets]
         self._outages = [Outages(street, site.place, _periods(site, street)) for street in self.streets]
+        self._wanted: dict[str, tuple[dict[str, float], str, dict[str, Wanted]]] = {}
         self._street_of = {lamp: street for street in self.streets for lamp in street.entry.lamps}
 
     def decide(self, picture: Picture, holds: Mapping[str, Hold]) -> Decision:
@@ -66,12 +67,15 @@ class Cycle:
         decision = Decision(alerts=ruling.alerts, rules=ruling.states)
         for point, claim in ruling.claims.items():
             decision.wanted[point] = Wanted(self._lawful(point, claim.value, picture), Origin.RULE, claim.reason)
+        remote = {point for point, hold in holds.items() if hold.origin is Origin.REMOTE}
         for street in self.streets:
-            why = street.decide(picture).why
-            for lamp, value in street.values(picture).items():
-                hold = holds.get(lamp)
-                if lamp not in decision.wanted and (hold is None or hold.origin is not Origin.REMOTE):
-                    decision.wanted[lamp] = Wanted(value, Origin.LIGHTING, why)
+            street.decide(picture)
+            wanted = self._lit(street, picture)
+            taken = [lamp for lamp in (*decision.wanted, *remote) if lamp in wanted]
+            decision.wanted = {**wanted, **decision.wanted}
+            for lamp in taken:
+                if decision.wanted[lamp].origin is Origin.LIGHTING:
+                    del decision.wanted[lamp]
         decision.let_go = [
             point
             for point, hold in holds.items()
@@ -79,13 +83,20 @@ class Cycle:
             and (point not in decision.wanted or decision.wanted[point].origin is not Origin.RULE)
         ]
         for street, outages, savings in zip(self.streets, self._outages, self.savings, strict=True):
-            lamps = street.entry.lamps
-            overruled = {
-                lamp for lamp in lamps if lamp not in decision.wanted or decision.wanted[lamp].origin is Origin.RULE
-            }
+            lamps = self._wanted[street.entry.name][2]
+            overruled = {lamp for lamp in (*ruling.claims, *remote) if lamp in lamps}
             decision.alerts += outages.judge(picture, overruled)
             savings.count(picture)
         return decision
+
+    def _lit(self, street: Street, picture: Picture) -> dict[str, Wanted]:
+        """What a street wants of its lamps; the same object as long as it is the same."""
+        name, values, why = street.entry.name, street.values(picture), street.light.why
+        before = self._wanted.get(name)
+        if before is None or before[0] is not values or before[1] != why:
+            one = {value: Wanted(value, Origin.LIGHTING, why) for value in set(values.values())}
+            self._wanted[name] = values, why, {lamp: one[value] for lamp, value in values.items()}
+        return self._wanted[name][2]
 
     def _lawful(self, point: str, value: float, picture: Picture) -> float:
         """A rule's value for a lamp, within what the law leaves."""

@@ -70,7 +70,7 @@ class Outages:
             return []
         subject = lamp.partition("/")[0]
         burns = not lit and power_w > consumption.standby_w + max(2.0, 0.15 * consumption.lamp_w)
-        expected_w = self._expected_w(1)
+        expected_w = self._expected_w(1, self._street.share(lamp))
         dark = lit and power_w < 0.5 * expected_w
         day = f"allumée alors qu'elle est commandée éteinte : {power_w:.0f} W"
         night = f"{power_w:.0f} W au lieu de {expected_w:.0f} W à {self._street.light.percent:g} %"
@@ -87,8 +87,9 @@ class Outages:
         known = [value for value in values if value is not None]
         if len(known) < len(values) or not all(self._settled(point, picture.time_s) for point in consumption.meter):
             return []
-        power_w, expected_w = sum(known), self._expected_w(len(entry.lamps)) + consumption.other_w
-        one_w = self._expected_w(1) if lit else consumption.lamp_w
+        share = self._street.mean_share
+        power_w, expected_w = sum(known), self._expected_w(len(entry.lamps), share) + consumption.other_w
+        one_w = self._expected_w(1, share) if lit else consumption.lamp_w
         burns = not lit and power_w - expected_w > 0.5 * consumption.lamp_w
         missing_w = expected_w - power_w
         dark = lit and missing_w > max(0.5 * one_w, 0.1 * expected_w)
@@ -101,10 +102,10 @@ class Outages:
             *self._suspect(entry.name, "outage", dark, picture.time_s, SURE_S, point, night),
         ]
 
-    def _expected_w(self, lamps: int) -> float:
+    def _expected_w(self, lamps: int, share: float) -> float:
         consumption = self._street.entry.consumption
         assert consumption is not None
-        return lamps * lamp_w(consumption.lamp_w, consumption.standby_w, self._street.light.percent)
+        return lamps * lamp_w(consumption.lamp_w, consumption.standby_w, self._street.light.percent * share)
 
     def _judge_cell(self, picture: Picture) -> list[Alert]:
         """The photocell against the sun, where there is no doubt."""

@@ -64,6 +64,8 @@ class Savings:
         self.current: Saving | None = None
         self.last: Saving | None = None
         """The last night that is over."""
+        self.used_kwh_total = 0.0
+        """Since the start."""
 
     def count(self, picture: Picture) -> None:
         """Takes in the stretch since the last decision, then what holds from now on."""
@@ -76,7 +78,8 @@ class Savings:
         self._last_s = now_s
         measured = self._measured_w(picture)
         self._measured = measured is not None
-        ordered_w = lamp_w(consumption.lamp_w, consumption.standby_w, self._street.light.percent)
+        percent = self._street.light.percent * self._street.mean_share
+        ordered_w = lamp_w(consumption.lamp_w, consumption.standby_w, percent)
         self._power_w = measured if measured is not None else len(self._street.entry.lamps) * ordered_w
 
     def _add(self, from_s: float, to_s: float) -> None:
@@ -89,7 +92,9 @@ class Savings:
         dark_s = self._dark_s(from_s, to_s)
         reference_j = lamps * (consumption.lamp_w * dark_s + consumption.standby_w * (to_s - from_s - dark_s))
         reference_kwh = so_far.reference_kwh + reference_j / J_PER_KWH
-        used_kwh = so_far.used_kwh + self._power_w * (to_s - from_s) / J_PER_KWH
+        took_kwh = self._power_w * (to_s - from_s) / J_PER_KWH
+        self.used_kwh_total += took_kwh
+        used_kwh = so_far.used_kwh + took_kwh
         factor = consumption.co2_g_per_kwh
         how = "mesuré" if self._measured else "calculé d'après les niveaux commandés"
         method = f"plein feu du coucher au lever ({lamps} x {consumption.lamp_w:g} W) moins la consommation, {how}"

@@ -28,6 +28,8 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 RAMP_STEP_S = 5.0
 """A ramp goes in steps no shorter than this: each is a write to every lamp, and a bus is slow."""
 
+SHARES_S = 3600.0
+"""How often burn hours are looked at."""
 PRESENT = "présence"
 KEPT_POINTS = ("power_on_level", "failure_level")
 """Points of a lamp's device that its gear keeps for itself, where its profile has them and lets them be written."""
@@ -254,6 +256,9 @@ class Street:
         self._seen_s = -math.inf
         self._now: tuple[float, float] | None = None  # when, and how bright then
         self._moving = False
+        self._shares: dict[str, float] = {}
+        self._shares_s = -math.inf
+        self._valued: tuple[float, dict[str, float]] | None = None
         self.light = Light(0.0, "", 0.0)
 
     def decide(self, picture: Picture) -> Light:
@@ -281,15 +286,34 @@ class Street:
         return 0.0, dark.because
 
     def values(self, picture: Picture) -> dict[str, float]:
-        """What each lamp is to be told for `light`, in its unit."""
+        """What each lamp is to be told for `light`, in its unit. The same object as long as nothing changes."""
         correction = self.entry.constant_output
-        if correction is None:
-            told = {unit: self._told(self.light.percent, unit) for unit in set(self._units.values())}
-            return {lamp: told[self._units[lamp]] for lamp in self.entry.lamps}
-        return {
-            lamp: self._told(self.light.percent * self._share(correction, lamp, picture), self._units[lamp])
-            for lamp in self.entry.lamps
-        }
+        if correction is not None and not 0 <= picture.time_s - self._shares_s < SHARES_S:
+            self._shares = {lamp: self._share(correction, lamp, picture) for lamp in self.entry.lamps}
+            self._shares_s, self._valued = picture.time_s, None
+        if self._valued is None or self._valued[0] != self.light.percent:
+            self._valued = self.light.percent, self._values()
+        return self._valued[1]
+
+    def _values(self) -> dict[str, float]:
+        percent, units = self.light.percent, self._units
+        told: dict[tuple[float, str], float] = {}
+        values = {}
+        for lamp in self.entry.lamps:
+            key = percent * self._shares.get(lamp, 1.0), units[lamp]
+            if key not in told:  # most lamps of a street are of one age
+                told[key] = self._told(*key)
+            values[lamp] = told[key]
+        return values
+
+    def share(self, lamp: str) -> float:
+        """Of the order, what a lamp gets for its burn hours: 1 without that correction."""
+        return self._shares.get(lamp, 1.0)
+
+    @property
+    def mean_share(self) -> float:
+        """The same, on average over the street."""
+        return sum(self._shares.values()) / len(self._shares) if self._shares else 1.0
 
     def told(self, lamp: str, percent: float) -> float:
         """A level in the unit of a lamp."""

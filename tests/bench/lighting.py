@@ -1,0 +1,474 @@
+"""`guet bench lighting`: decisions of the lighting engine against an independent computation, its speed, what it saves and
+what it leaves dark over a year of simulated nights, and the time from presence to light on a simulated DALI line.
+
+Independent means: sunset and sunrise by astral; the curfews of the decree from a table and clock arithmetic of their own, in
+this file; nothing of `gateway` is asked for what it is checked against. Streets, traffic, lamps and the DALI line are
+simulated. Status 1, with the figures missed, when one is not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import statistics
+import tempfile
+import time
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import astral
+import astral.sun
+
+from gateway.app import Gateway
+from gateway.clock import ScaledClock
+from gateway.condition import Picture
+from gateway.cycle import Cycle, Wanted
+from gateway.lighting import light_percent
+from gateway.profile import load_profile
+from gateway.reading import Snapshot
+from gateway.site import Site, parse_site
+from gateway.store import Store
+from gateway.street import LightingEntry, Street
+from gateway.sun import Place
+from simulator.dali import Adapter, Gear, SimulatedSci
+from simulator.lighting import Lamp
+
+PROFILES = Path(__file__).resolve().parents[2] / "device_profiles"
+PARIS = ZoneInfo("Europe/Paris")
+HOUR_S, DAY_S = 3600.0, 86_400.0
+WEEK_S = 7 * DAY_S
+EDGE_S = 60.0
+"""Two computations of a sunset may differ by a minute (NOAA); within that of an edge no decision is wrong."""
+PLACES = {"Dunkerque": (51.03, 2.37), "Besançon": (47.24, 6.02), "Brest": (48.39, -4.49), "Bonifacio": (41.39, 9.16)}
+
+YEAR_LIMIT_S, DECISION_LIMIT_MS, PRESENCE_LIMIT_MS = 60.0, 50.0, 500.0
+
+LAW: dict[str, tuple[str, str]] = {
+    # category: (off, on again), written out from published summaries of the decree; E: the end of the activity
+    "a": ("", ""),
+    "a/clos": ("E+1", "morning"),
+    "b/patrimoine": ("01:00", "dusk"),
+    "b/parc": ("E+1", "dusk"),
+    "c": ("", ""),
+    "d/facade": ("01:00", "dusk"),
+    "d/vitrine": ("later of 01:00, E+1", "morning"),
+    "d/interieur": ("E+1", "morning"),
+    "e": ("E+2", "morning"),
+    "f": ("", ""),
+    "g": ("E+1", "morning"),
+}
+SLOTS = (("dusk", 100.0), ("22:15", 60.0), ("00:30", 30.0), ("05:15", 80.0))
+
+
+def run(seed: int = 11, lamps: int = 200, checks: int = 40_000, presses: int = 20) -> dict[str, Any]:
+    """All figures, and those that were missed."""
+    found = {
+        "decisions": decisions(seed, checks),
+        "year": year(seed, lamps),
+        "thousand_lamps": thousand_lamps(),
+        "presence_to_light": asyncio.run(presence_to_light(presses)),
+    }
+    return {**found, "missed": missed(found)}
+
+
+def missed(found: dict[str, Any]) -> list[str]:
+    """What was not kept, in sentences."""
+    said = []
+    if wrong := found["decisions"]["wrong"]:
+        said.append(f"{wrong} decisions of {found['decisions']['checked']} differ from the independent computation")
+    if found["decisions"]["worst_edge_s"] >= EDGE_S:
+        said.append(f"a switching time is {found['decisions']['worst_edge_s']} s off")
+    if (seconds := found["year"]["seconds"]) >= YEAR_LIMIT_S:
+        said.append(f"a year of {found['year']['lamps']} lamps took {seconds} s, expected less than {YEAR_LIMIT_S:g}")
+    if (took_ms := found["thousand_lamps"]["p99_ms"]) >= DECISION_LIMIT_MS:
+        said.append(f"a decision for 1,000 lamps took {took_ms} ms (p99), expected less than {DECISION_LIMIT_MS:g}")
+    if (took_ms := found["presence_to_light"]["six_lamps"]["last_lamp_max_ms"]) >= PRESENCE_LIMIT_MS:
+        said.append(f"from presence to light took {took_ms} ms, expected less than {PRESENCE_LIMIT_MS:g}")
+    return said
+
+
+# -- decisions, checked against an independent computation ---------------------------------------------------------------
+
+
+def decisions(seed: int, checks: int) -> dict[str, Any]:
+    """Random instants of a year, places, categories, hours of activity; and every sunset and sunrise of a year."""
+    chance = Random(seed)
+    wrong: list[str] = []
+    near = 0
+    for _ in range(checks // 200):
+        name = chance.choice(list(PLACES))
+        category = chance.choice(list(LAW))
+        begin, end = chance.choice(
+            (("08:00", "19:30"), ("05:30", "14:00"), ("18:00", "02:00"), ("09:00", "18:00"), ("06:00", "22:45"))
+        )
+        derogation = (date(2026, 12, 1), date(2026, 12, 31)) if chance.random() < 0.3 else None
+        street = _street(PLACES[name], category, (begin, end), derogation)
+        judge = _Independent(PLACES[name], category, (begin, end), derogation)
+        for time_s in sorted(_instant(chance) for _ in range(200)):
+            if judge.near_an_edge(time_s):
+                near += 1
+                continue
+            ours, theirs = street.decide(Picture(time_s)).percent, judge.percent(time_s)
+            if ours != theirs:
+                when = datetime.fromtimestamp(time_s, PARIS).isoformat()
+                wrong.append(f"{name} {category} {begin}-{end} {when}: {ours} %, expected {theirs} %")
+    return {
+        "checked": checks // 200 * 200 - near,
+        "left_out_within_a_minute_of_an_edge": near,
+        "wrong": len(wrong),
+        "examples": wrong[:5],
+        "worst_edge_s": round(max(_edges()), 1),
+    }
+
+
+def _instant(chance: Random) -> float:
+    return datetime(2026, 1, 1, tzinfo=UTC).timestamp() + chance.uniform(0, 365 * DAY_S)
+
+
+def _street(
+    where: tuple[float, float], category: str, activity: tuple[str, str], derogation: tuple[date, date] | None
+) -> Street:
+    orders = [{"id": "AM-1", "from": derogation[0], "to": derogation[1]}] if derogation else []
+    entry = LightingEntry.model_validate(
+        {
+            "name": "rue", "lamps": ["l/level"], "category": category, "activity": activity, "derogation": orders,
+            "slot": [{"from": at, "level": level} for at, level in SLOTS],
+        }
+    )  # fmt: skip
+    return Street(entry, Place(*where, PARIS), {"l/level": "%"})
+
+
+class _Independent:
+    """What a street is to give, from scratch: naive local times turned to UTC one by one, astral, and LAW."""
+
+    def __init__(
+        self, where: tuple[float, float], category: str, activity: tuple[str, str], derogation: tuple[date, date] | None
+    ) -> None:
+        self.observer = astral.Observer(*where)
+        self.off, self.on = LAW[category]
+        self.activity, self.derogation = activity, derogation
+        self._suns: dict[tuple[date, bool], float] = {}
+
+    def sun(self, day: date, dusk: bool) -> float:
+        if (day, dusk) not in self._suns:
+            find = astral.sun.sunset if dusk else astral.sun.sunrise
+            self._suns[day, dusk] = find(self.observer, day, tzinfo=PARIS).timestamp()
+        return self._suns[day, dusk]
+
+    @staticmethod
+    def wall(day: date, at: str, plus_days: int = 0) -> float:
+        hour, minute = at.split(":")
+        then = datetime(day.year, day.month, day.day, int(hour), int(minute), tzinfo=PARIS) + timedelta(days=plus_days)
+        return then.timestamp()
+
+    def curfew(self, night: date) -> tuple[float, float] | None:
+        if not self.off or (self.derogation and self.derogation[0] <= night <= self.derogation[1]):
+            return None
+        begin, end = self.activity
+        ended = self.wall(night, end, 0 if end > begin else 1)
+        one = self.wall(night, "01:00", 1)
+        off = {"E+1": ended + HOUR_S, "E+2": ended + 2 * HOUR_S, "01:00": one,
+               "later of 01:00, E+1": max(one, ended + HOUR_S)}[self.off]  # fmt: skip
+        if self.on == "dusk":
+            return off, self.sun(night + timedelta(days=1), True)
+        return off, min(self.wall(night, "07:00", 1), self.wall(night, begin, 1) - HOUR_S)
+
+    def percent(self, time_s: float) -> float:
+        today = datetime.fromtimestamp(time_s, PARIS).date()
+        for night in (today - timedelta(days=2), today - timedelta(days=1), today):
+            dark = self.curfew(night)
+            if dark is not None and dark[0] <= time_s < dark[1]:
+                return 0.0
+        for night in (today - timedelta(days=1), today):
+            dusk, dawn = self.sun(night, True), self.sun(night + timedelta(days=1), False)
+            if dusk <= time_s < dawn:
+                return self._slot(night, time_s)
+        return 0.0
+
+    def _slot(self, night: date, time_s: float) -> float:
+        """The slot whose local time passed last, of those from noon on; the evening's before."""
+        best, level = -math.inf, SLOTS[0][1]
+        for at, percent in SLOTS[1:]:
+            since = self.wall(night, at, 0 if at >= "12:00" else 1)
+            if best < since <= time_s:
+                best, level = since, percent
+        return level
+
+    def near_an_edge(self, time_s: float) -> bool:
+        day = datetime.fromtimestamp(time_s, PARIS).date()
+        days = [day + timedelta(days=shift) for shift in (-1, 0, 1)]
+        return any(abs(time_s - self.sun(one, dusk)) <= EDGE_S for one in days for dusk in (True, False))
+
+
+def _edges() -> list[float]:
+    """How far our switching on and off is from astral's, every day of a year at each place, in seconds."""
+    off = []
+    for where in PLACES.values():
+        place, observer = Place(*where, PARIS), astral.Observer(*where)
+        for number in range(365):
+            day = date(2026, 1, 1) + timedelta(days=number)
+            dawn_s, dusk_s = place.sun_s(day)
+            off.append(abs(dawn_s - astral.sun.sunrise(observer, day, tzinfo=PARIS).timestamp()))
+            off.append(abs(dusk_s - astral.sun.sunset(observer, day, tzinfo=PARIS).timestamp()))
+    return off
+
+
+# -- a year of a street ------------------------------------------------------------------------------------------------
+
+
+def _site(lamps: int, streets: int = 1, meter: bool = False, floor: int = 20) -> Site:
+    """Streets of lamps behind DALI gateways of 64 each, with presence, burn hours, ramp and classes."""
+    each = lamps // streets
+    text = [
+        '[gateway]\nid = "bench"\ncommune = "Simulée"\ntimezone = "Europe/Paris"\nlatitude = 47.24\nlongitude = 6.02\n',
+        '[[device]]\nname = "radar"\nprofile = "recorded"\n[[watch]]\nname = "w"\nmodel = "leak"\n[watch.inputs]\n',
+        'flow = ["radar/motion"]\npressure = ["radar/other"]\n',
+    ]
+    for bus in range(0, lamps, 64):
+        text.append(f'[[bus]]\nname = "b{bus}"\nprotocol = "dali-sci"\nport = "/dev/ttyD{bus}"\n')
+    for lamp in range(lamps):
+        text.append(
+            f'[[device]]\nname = "l{lamp}"\nprofile = "test/lamp"\nbus = "b{lamp // 64 * 64}"\naddress = {lamp % 64}\n'
+        )
+    for street in range(streets):
+        names = ", ".join(f'"l{lamp}/level"' for lamp in range(street * each, (street + 1) * each))
+        power = 'lamp = "power"\n' if meter else ""
+        text.append(
+            f'[[lighting]]\nname = "rue-{street}"\nlamps = [{names}]\ndesign = "P2"\nfloor = {floor}\nramp = "30s"\n'
+            'slot = [{ from = "dusk", class = "P2" }, { from = "22:00", class = "P4" }, { from = "23:30", class = "P6" },'
+            ' { from = "05:30", class = "P4" }]\n'
+            'presence = { points = ["radar/motion"], level = 75, hold = "90s" }\n'
+            'constant_output = { hours = "on_time", start = 80, end_hours = 100000 }\n'
+            f"[lighting.consumption]\nlamp_w = 36.5\nstandby_w = 0.3\n{power}"
+            'co2_g_per_kwh = 50\nco2_source = "facteur rond du banc, à remplacer par celui du site"\n'
+        )
+    profile = (PROFILES / "lighting/d4i_driver.toml").read_text("utf-8")
+    first = profile.index("[[point]]")
+    more = (
+        '[[point]]\nname = "on_time"\nunit = "s"\npersonal = "no"\nbank = 206\nlocation = 0x0A\ntype = "u32"\n'
+        "sentinels = [0xFFFFFFFF, 0xFFFFFFFE]\n\n"
+    )
+    from gateway.profile import parse_profile  # one profile more, of this bench alone
+
+    made = parse_profile(profile[:first] + more + profile[first:], "test/lamp")
+    return parse_site("".join(text), "site.toml", Path(), lambda name: made)
+
+
+FULL_LUX = 10.0
+"""What class P2 maintains (EN 13201-2): the street at its full light."""
+
+
+def year(seed: int, lamps: int) -> dict[str, Any]:
+    """A year, decided at every instant at which something changes; people pass as simulated traffic has it."""
+    site = _site(lamps)
+    cycle = Cycle(site)
+    street, lit = cycle.streets[0], dict[str, Wanted]()
+    chance = Random(seed)
+    start_s = datetime(2026, 1, 1, 12, tzinfo=PARIS).timestamp()
+    passers = _passers(chance, start_s)
+    lived, ordered, week = Lamp("l0", seed, street.schedule, start_s - DAY_S, town_seed=seed), -1, dict[str, float]()
+    values: dict[str, float | None] = {}
+    hours_points, told_s = [f"l{n}/on_time" for n in range(lamps)], -math.inf
+    time_s, counts = start_s, {"decisions": 0, "writes": 0, "presence": 0}
+    saved = reference = used = co2 = 0.0
+    nights = []
+    missing_lux_h = required_lux_h = 0.0
+    began = time.perf_counter()
+    at, motion, spent_lit = 0, 0.0, 0.0
+    while time_s < start_s + 365 * DAY_S:
+        if time_s - told_s >= HOUR_S:
+            values |= dict.fromkeys(hours_points, 4.0e7 + spent_lit)
+            told_s = time_s
+        values["radar/motion"] = motion
+        picture = Picture(time_s, values)
+        decision = cycle.decide(picture, {})
+        counts["decisions"] += 1
+        if decision.wanted["l0/level"] is not lit.get("l0/level"):
+            before = {lamp: wanted.value for lamp, wanted in lit.items()}
+            counts["writes"] += sum(before.get(lamp) != wanted.value for lamp, wanted in decision.wanted.items())
+            lit = decision.wanted
+        if (told := int(lit["l0/level"].value)) != ordered and time_s < start_s + WEEK_S:
+            lived.order(time_s, told)
+            ordered = told
+        if time_s >= start_s + WEEK_S and not week:
+            week = {
+                "used_kwh_a_lamp": round((cycle.savings[0].used_kwh_total) / lamps, 3),
+                "by_physics_kwh_a_lamp": round((lived.energy_wh(time_s) - lived.energy_wh(start_s)) / 1000, 3),
+            }
+        if (night := cycle.savings[0].last) is not None and (not nights or nights[-1].night != night.night):
+            nights.append(night)
+        # until something changes: by itself, or because somebody comes or has gone
+        next_s = min(cycle.wakes_s(time_s), time_s + 600.0)
+        if at < len(passers) and passers[at][0] <= next_s:
+            next_s, motion = passers[at]
+            at += 1
+            counts["presence"] += motion > 0
+        next_s = max(next_s, time_s + 0.05)
+        needed = street.light.required
+        given = light_percent(int(lit["l0/level"].value)) * _flux(4.0e7 / HOUR_S + spent_lit / HOUR_S) / 0.8
+        missing_lux_h += FULL_LUX * max(0.0, needed - given) / 100 * (next_s - time_s) / HOUR_S
+        required_lux_h += FULL_LUX * needed / 100 * (next_s - time_s) / HOUR_S
+        spent_lit += (next_s - time_s) if street.light.percent > 0 else 0.0
+        time_s = next_s
+    seconds = time.perf_counter() - began
+    for night in nights:
+        reference, used = reference + night.reference_kwh, used + night.used_kwh
+        saved, co2 = saved + night.saved_kwh, co2 + (night.co2_kg or 0.0)
+    return {
+        "lamps": lamps,
+        "seconds": round(seconds, 1),
+        **counts,
+        "nights": len(nights),
+        "hours_lit": round(spent_lit / HOUR_S),
+        "reference_kwh": round(reference),
+        "used_kwh": round(used),
+        "first_week": week,
+        "saved_kwh": round(saved),
+        "saved_share": round(saved / reference, 3),
+        "saved_co2_kg": round(co2),
+        "lux_hours_required": round(required_lux_h),
+        "lux_hours_missing": round(missing_lux_h, 1),
+        "lux_hours_missing_share": round(missing_lux_h / required_lux_h, 5),
+        "method": nights[-1].method if nights else "",
+    }
+
+
+def _flux(hours: float) -> float:
+    """Of its first light, what an LED source of L80 at 100,000 h still gives: on a line (simulated)."""
+    return 1.0 - 0.2 * min(1.0, hours / 100_000)
+
+
+def _passers(chance: Random, start_s: float) -> list[tuple[float, float]]:
+    """When a radar sees somebody come and go, for a year: (UTC seconds, 1 or 0). A quiet street: some thirty a night."""
+    by_hour = (1, 0.5, 0.3, 0.3, 0.5, 2, 4, 6, 6, 4, 4, 4, 4, 4, 4, 4, 5, 6, 6, 5, 4, 3, 2.5, 2)
+    found: list[tuple[float, float]] = []
+    time_s = start_s
+    while time_s < start_s + 365 * DAY_S:
+        hour = datetime.fromtimestamp(time_s, PARIS).hour
+        time_s += max(30.0, chance.expovariate(by_hour[hour] / HOUR_S))
+        if not 8 <= hour < 16:  # in full daylight nobody needs the radar
+            found += [(time_s, 1.0), (time_s + 20.0, 0.0)]
+    return sorted(found)
+
+
+# -- how quick -----------------------------------------------------------------------------------------------------------
+
+
+def thousand_lamps() -> dict[str, Any]:
+    """One decision for 1,000 lamps in five streets, each with burn hours and a power of its own; at night."""
+    site = _site(1000, streets=5, meter=True)
+    cycle = Cycle(site)
+    start_s = datetime(2026, 1, 14, 21, 59, tzinfo=PARIS).timestamp()
+    took = []
+    for step in range(120):
+        values: dict[str, float | None] = {f"l{n}/on_time": 4e7 for n in range(1000)}
+        values |= {f"l{n}/power": 30.0 for n in range(1000)}
+        values["radar/motion"] = float(step % 7 == 0)
+        picture = Picture(start_s + step, values)
+        began = time.perf_counter()
+        decision = cycle.decide(picture, {})
+        took.append(time.perf_counter() - began)
+        assert len(decision.wanted) == 1000
+    ordered = sorted(took)
+    return {
+        "decisions": len(took),
+        "median_ms": round(1000 * statistics.median(took), 2),
+        "p99_ms": round(1000 * ordered[int(0.99 * len(ordered))], 2),
+    }
+
+
+# -- from presence to light ----------------------------------------------------------------------------------------------
+
+_LIVE = """
+[gateway]
+id = "bench"
+commune = "Simulée"
+timezone = "Europe/Paris"
+latitude = 47.24
+longitude = 6.02
+data = "store"
+[[bus]]
+name = "rue"
+protocol = "dali-sci"
+port = "{port}"
+[[device]]
+name = "radar"
+profile = "recorded"
+every = "1h"
+[[watch]]
+name = "w"
+model = "lift_door"
+[watch.inputs]
+door_current = ["radar/motion"]
+door_speed = ["radar/other"]
+[[lighting]]
+name = "rue-haute"
+lamps = [{lamps}]
+slot = [{{ from = "dusk", level = 100 }}, {{ from = "22:00", level = 20 }}]
+presence = {{ points = ["radar/motion"], level = 100, hold = "100ms" }}
+"""
+_LAMP = '[[device]]\nname = "l{n}"\nprofile = "lighting/{profile}"\nbus = "rue"\naddress = {n}\nevery = "{every}"\n'
+
+
+async def presence_to_light(presses: int) -> dict[str, Any]:
+    """From the moment that a reading of presence is taken in until each lamp has its new level, on a DALI line at its real
+    pace, while the gateway polls the lamps as in operation."""
+    return {
+        "six_lamps": await _pressed(6, presses, "dali_led_gear", "60s"),
+        "sixteen_lamps": await _pressed(16, max(5, presses // 2), "dali_led_gear", "60s"),
+        "six_lamps_while_memory_banks_are_read": await _pressed(6, max(5, presses // 2), "d4i_driver", "15min"),
+        "says": "simulated DALI line at real pace (1.0); read-backs follow the light and are not in the figure",
+    }
+
+
+async def _pressed(lamps: int, presses: int, profile: str, every: str) -> dict[str, Any]:
+    gears = [Gear(short, level=0) for short in range(1, lamps + 1)]
+    first, last = [], []
+    start_s = datetime(2026, 11, 26, 23, 0, tzinfo=PARIS).timestamp()
+    with tempfile.TemporaryDirectory() as folder:
+        async with SimulatedSci(Adapter(gears)) as bus:
+            names = ", ".join(f'"l{n}/level"' for n in range(1, lamps + 1))
+            text = _LIVE.format(port=bus.port, lamps=names)
+            text += "".join(_LAMP.format(n=n, profile=profile, every=every) for n in range(1, lamps + 1))
+            site = parse_site(text, "site.toml", Path(folder), lambda name: load_profile(PROFILES, name))
+            clock = ScaledClock(start_s, time.monotonic(), 1.0)
+            async with Store.open(Path(folder) / "store", clock) as store:
+                gateway = Gateway(site, [], store, clock)
+                running = asyncio.create_task(gateway.run())
+                await asyncio.sleep(0)
+                chance = Random(lamps)
+                for _ in range(presses):
+                    _sees(gateway, 0.0)
+                    await _all(gears, {0, *range(254)})
+                    await asyncio.sleep(1.0 + chance.random())
+                    before = [gear.level for gear in gears]
+                    _sees(gateway, 1.0)
+                    began = time.perf_counter()
+                    while all(gear.level == level for gear, level in zip(gears, before, strict=True)):
+                        await asyncio.sleep(0.001)
+                    first.append(time.perf_counter() - began)
+                    await _all(gears, {254})
+                    last.append(time.perf_counter() - began)
+                gateway.stop.set()
+                await running
+    return {
+        "lamps": lamps,
+        "presses": presses,
+        "first_lamp_median_ms": round(1000 * statistics.median(first)),
+        "last_lamp_median_ms": round(1000 * statistics.median(last)),
+        "last_lamp_max_ms": round(1000 * max(last)),
+    }
+
+
+def _sees(gateway: Gateway, motion: float) -> None:
+    values: dict[str, float | None] = {"motion": motion, "other": 0.0}
+    gateway._take(Snapshot("radar", gateway.clock.now(), values, {}))
+
+
+async def _all(gears: list[Gear], levels: set[int]) -> None:
+    async with asyncio.timeout(60):
+        while any(gear.level not in levels for gear in gears):
+            await asyncio.sleep(0.001)

@@ -1,0 +1,35 @@
+"""The bench of lighting can fail: a law or a sun that is another is found out; and it says what was missed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.bench import lighting
+
+
+def test_our_decisions_are_those_of_an_independent_computation() -> None:
+    found = lighting.decisions(3, 1000)
+    assert found["wrong"] == 0, found["examples"]
+    assert found["checked"] > 900
+    assert found["worst_edge_s"] < lighting.EDGE_S
+
+
+def test_another_law_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(lighting.LAW, "e", ("E+1", "morning"))
+    monkeypatch.setitem(lighting.LAW, "d/facade", ("E+2", "morning"))
+    assert lighting.decisions(3, 2000)["wrong"] > 0
+
+
+def test_what_was_missed_is_said() -> None:
+    kept: dict[str, Any] = {
+        "decisions": {"checked": 10, "wrong": 0, "worst_edge_s": 20.0},
+        "year": {"lamps": 200, "seconds": 20.0},
+        "thousand_lamps": {"p99_ms": 10.0},
+        "presence_to_light": {"six_lamps": {"last_lamp_max_ms": 300}},
+    }
+    assert lighting.missed(kept) == []
+    kept["year"]["seconds"], kept["thousand_lamps"]["p99_ms"] = 61.0, 51.0
+    kept["decisions"]["wrong"], kept["presence_to_light"]["six_lamps"]["last_lamp_max_ms"] = 1, 501
+    assert len(lighting.missed(kept)) == 4
