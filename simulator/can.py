@@ -14,7 +14,6 @@ import asyncio
 import os
 import re
 import struct
-import tty
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Literal, Protocol, Self, get_args
 
 from simulator.car import LiftCar
-from simulator.line import Faults
+from simulator.line import Faults, pseudo_terminal
 
 Fault = Literal["lost", "garbled", "bus_off", "stuck"]
 """What one frame through the adapter may meet: it is not passed on; a character of its line is lost on the serial side; from
@@ -264,14 +263,8 @@ class SimulatedSlcan:
         self._plug()
 
     def _plug(self) -> None:
-        self._master, self._slave = os.openpty()
-        tty.setraw(self._master)
-        tty.setraw(self._slave)
+        self._master, self._slave, self.port = pseudo_terminal(self.link)
         os.set_blocking(self._master, False)
-        self.port = os.ttyname(self._slave)
-        if self.link is not None:
-            self.link.unlink(missing_ok=True)
-            self.link.symlink_to(self.port)
         asyncio.get_running_loop().add_reader(self._master, self._receive)
 
     def _receive(self) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tty
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from operator import xor
 from pathlib import Path
 from typing import Literal, Self, get_args
 
-from simulator.line import Faults
+from simulator.line import Faults, pseudo_terminal
 
 MASK = 0xFF
 LATCHED_BANKS = frozenset({202, 203, 204, 205, 206})
@@ -326,14 +325,8 @@ class SimulatedSci:
     _pending: deque[asyncio.TimerHandle] = field(default_factory=deque)
 
     async def __aenter__(self) -> Self:
-        self._master, self._slave = os.openpty()
-        tty.setraw(self._master)
-        tty.setraw(self._slave)
+        self._master, self._slave, self.port = pseudo_terminal(self.link)
         os.set_blocking(self._master, False)
-        self.port = os.ttyname(self._slave)
-        if self.link is not None:
-            self.link.unlink(missing_ok=True)
-            self.link.symlink_to(self.port)
         asyncio.get_running_loop().add_reader(self._master, self._receive)
         return self
 

@@ -110,6 +110,18 @@ class Party(Protocol):
         ...
 
 
+def pseudo_terminal(link: Path | None = None) -> tuple[int, int, str]:
+    """Our end, the client's end and its name. link: where a symbolic link to it is put, as by-path names are."""
+    master, slave = os.openpty()
+    tty.setraw(master)
+    tty.setraw(slave)
+    name = os.ttyname(slave)
+    if link is not None:
+        link.unlink(missing_ok=True)
+        link.symlink_to(name)
+    return master, slave, name
+
+
 class Line:
     """A bus at `baud`, `framing` such as 8E1.
 
@@ -181,10 +193,7 @@ class Line:
 
     def _open(self) -> tuple[int, int, str]:
         """Our end, the client's end and its name."""
-        master, slave = os.openpty()
-        tty.setraw(master)
-        tty.setraw(slave)
-        return master, slave, os.ttyname(slave)
+        return pseudo_terminal()
 
     def unplug(self) -> None:
         """Makes the port disappear, as when an adapter is pulled out. May be called twice."""
