@@ -65,7 +65,7 @@ async def until(ear: SlcanEar, said: str) -> None:
 async def test_frames_are_heard_under_their_identifier(tmp_path: Path) -> None:
     long = CanFrame(0x18C, b"\x01", extended=True)
     async with bus(tmp_path, HELLO, long, CanFrame(0x701, remote=True)) as can:
-        heard = await first(ear := ear_on(tmp_path), 2)
+        heard = await first(ear := ear_on(tmp_path, silence_s=10.0), 2)
     assert heard == [Broadcast("18c", {PART: HELLO.data}), Broadcast("0000018c", {PART: b"\x01"})]
     assert can.adapter.told == [b"C", b"S5", b"L"]
     assert ear.manner == "écoute seule à 250 kbit/s"
@@ -100,7 +100,7 @@ async def test_a_port_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) 
 
 
 async def test_an_adapter_that_is_pulled_out_is_told_and_heard_again_when_it_is_back(tmp_path: Path) -> None:
-    ear = ear_on(tmp_path)
+    ear = ear_on(tmp_path, silence_s=10.0)
     async with bus(tmp_path, HELLO) as can:
         listening = asyncio.create_task(first(ear, 100_000))
         async with asyncio.timeout(LIMIT_S):
