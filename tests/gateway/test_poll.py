@@ -17,6 +17,7 @@ import pytest
 from gateway.clock import LoopClock
 from gateway.codec import Broadcast, HeardCodec, Limits, Span
 from gateway.codec.bthome import PART, Bthome
+from gateway.codec.canopen_lift import CanopenLift
 from gateway.codec.modbus import Tcp
 from gateway.codec.ruuvi import Ruuvi
 from gateway.errors import ActionError, LinkError, NoAnswer, NoSuchPlace, Refused
@@ -24,7 +25,7 @@ from gateway.link import Traffic
 from gateway.link.tcp import TcpLink
 from gateway.plan import ABSENT_EVERY_S, Refusals, plan_ears
 from gateway.poll import SPLITS_A_VISIT, WRITES_IN_A_ROW, Health, HeardBus, PolledBus, reason
-from gateway.profile import Profile, load_profile, parse_profile
+from gateway.profile import CanopenPoint, Profile, load_profile, parse_profile
 from gateway.reading import Quality, Snapshot
 from gateway.site import Device as SiteDevice
 from simulator.modbus import Device, Table, TcpFault, TcpFaultKind, TcpServer
@@ -707,6 +708,76 @@ async def test_a_distance_out_of_range_is_bad() -> None:
     _, snapshots, _ = await heard([(1.0, said(5))], 5)
     assert snapshots[0].values["distance"] is None
     assert "hors de la plage" in snapshots[0].flaws["distance"].reason
+
+
+# A node of a lift, which says each thing under an identifier of its own
+
+
+def node_says(identifier: int, data: str) -> Broadcast:
+    return Broadcast(f"{identifier:03x}", {"can": bytes.fromhex(data)})
+
+
+async def overheard(says: Sequence[tuple[float, Say]], seconds: float) -> tuple[HeardBus, list[Snapshot]]:
+    profile = load_profile(PROFILES, "guet/canopen_lift")
+    points = {point.name: point for point in profile.point}
+    device = SiteDevice("lift", "guet/canopen_lift", profile, "gaine", 4, "", 60.0, points)
+    places = [point.place for point in profile.point if isinstance(point, CanopenPoint)]
+    snapshots: list[Snapshot] = []
+    speakers = plan_ears([device], {"canopen": lambda device: CanopenLift(device.number, places)})
+    bus = HeardBus("gaine", Air(says), speakers, LoopClock(0.0), snapshots.append)
+    listening = asyncio.create_task(bus.run())
+    await asyncio.sleep(seconds)
+    listening.cancel()
+    await asyncio.gather(listening, return_exceptions=True)
+    return bus, snapshots
+
+
+HEARTBEAT, STANDING = node_says(0x704, "05"), node_says(0x18C, "39 30 00 00 00 00")
+
+
+async def test_a_node_is_heard_under_all_its_identifiers() -> None:
+    bus, snapshots = await overheard([(1.0, STANDING), (1.0, HEARTBEAT), (1.0, node_says(0x205, "01"))], 10)
+    assert [snapshot.values for snapshot in snapshots] == [{"position": 12345.0, "speed": 0.0}, {"state": 5.0}]
+    assert (bus.health["lift"].answers, bus.strangers, list(bus.health)) == (2, 1, ["lift"])
+
+
+async def test_a_node_is_lost_on_time_and_count_once_nothing_of_it_is_heard() -> None:
+    beats: list[tuple[float, Say]] = [(30.0, HEARTBEAT)] * 20
+    bus, snapshots = await overheard([(1.0, STANDING), *beats], 601)
+    assert bus.health["lift"].lost_since_s is None, "its heartbeat is enough"
+    assert all(flaw.quality is not Quality.BAD for snapshot in snapshots for flaw in snapshot.flaws.values())
+    bus, snapshots = await overheard([(1.0, STANDING), *beats], 601 + 3 * 60 + 1)
+    assert bus.health["lift"].lost_since_s == 601
+    assert snapshots[-1].values == dict.fromkeys(snapshots[-1].values)
+    assert (
+        snapshots[-1].flaws["position"].reason.startswith("rien entendu depuis 01/01 00:10 UTC, dernière valeur 12345")
+    )
+
+
+async def test_a_node_that_stops_measuring_takes_its_values_back_though_it_is_heard() -> None:
+    _, snapshots = await overheard([(1.0, STANDING), (1.0, HEARTBEAT), (1.0, node_says(0x704, "7F"))], 10)
+    last = snapshots[-1]
+    assert (last.values["state"], last.values["position"], last.values["load"]) == (127.0, None, None)
+    assert "state" not in last.flaws
+    assert last.flaws["position"].quality is Quality.BAD
+    assert "est en pré-opérationnel et n'envoie aucune mesure" in last.flaws["position"].reason
+
+
+async def test_a_node_that_finds_an_error_is_doubted_until_it_takes_it_back() -> None:
+    moving = node_says(0x18C, "3A 30 00 00 01 00")
+    error, fine = node_says(0x084, "00 10 01 00 00 10 00 00"), node_says(0x084, "00 00 00 00 00 00 00 00")
+    _, snapshots = await overheard([(1.0, STANDING), (1.0, error), (40.0, moving), (1.0, fine), (40.0, moving)], 200)
+    told = [(snapshot.values.get("position"), snapshot.flaws.get("position")) for snapshot in snapshots]
+    doubts = [flaw.quality if flaw else None for value, flaw in told if value is not None]
+    assert doubts == [None, Quality.UNCERTAIN, None]
+
+
+async def test_bits_of_a_state_that_are_another_point_s_are_no_news() -> None:
+    door = [(1.0, node_says(0x284, data)) for data in ("01 00 00", "01 4B 00", "01 96 00", "05 96 00", "01 96 00")]
+    _, snapshots = await overheard(door, 20)
+    assert [(snapshot.values["door"], snapshot.values["barrier"]) for snapshot in snapshots] == [
+        (1.0, 0.0), (1.0, 1.0), (1.0, 0.0),
+    ], "the load alone is taken at its period"  # fmt: skip
 
 
 async def test_an_adapter_that_is_gone_is_tried_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
