@@ -326,6 +326,15 @@ class Gateway:
             split_point(point)[1] not in self.live.latest.brought[split_point(point)[0]] for point in self._inputs
         )
 
+    def _bins(self) -> dict[str, Any]:
+        """By watch of a bin, how full it is and when it will be: what a collection is planned by."""
+        found = {}
+        for name, watch in self.judge.watches.items():
+            if watch.model.card.window == "bin" and watch.judged_until_s is not None:
+                forecast = watch.window.forecast(watch.judged_until_s)  # type: ignore[attr-defined]  # of a BinWindow
+                found[name] = None if forecast is None else forecast.as_json()
+        return found
+
     def _saved(self) -> dict[str, Any]:
         """By street, what its last night saved, or what this one did so far."""
         found = {}
@@ -501,6 +510,7 @@ class Gateway:
             },
             "devices": {state.device.name: state.words for state in self.live.states()},
             "backlog": self.uplink.outbox.pending_rows() if self.uplink is not None else None,
+            **({"bins": bins} if (bins := self._bins()) else {}),
             **({"lighting": lighting} if (lighting := self._saved()) else {}),
         }
 

@@ -153,7 +153,7 @@ class Card(Closed):
     purpose: str
     not_for: str
     kind: AlertKind
-    window: Literal["sector", "lamp", "lift", "rig"]
+    window: Literal["sector", "lamp", "lift", "rig", "bin"]
     decides: Literal["model", "rule"]
     explains: Literal["scorer", "evidence"] = "evidence"
     model: Network | None = None

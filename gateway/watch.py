@@ -46,9 +46,12 @@ def window_of(kind: str, entry: WatchEntry, zone: tzinfo) -> Window:
             from gateway.window.rig import RigWindow
 
             return RigWindow(entry.inputs)
-    raise ModelError(
-        [f"watch {entry.name!r}: the card of {entry.model!r} asks for window {kind!r}; use sector, lamp, lift or rig"]
-    )
+        case "bin":
+            from gateway.window.bin import BinWindow
+
+            return BinWindow(entry.inputs, zone)
+    known = "sector, lamp, lift, rig or bin"
+    raise ModelError([f"watch {entry.name!r}: the card of {entry.model!r} asks for window {kind!r}; use {known}"])
 
 
 def _try_out(window: Window, entry: WatchEntry, units: Mapping[str, str], period_s: float | None) -> None:
