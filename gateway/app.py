@@ -538,6 +538,21 @@ async def give_history(site: Site, clock: Clock, summaries: Sequence[Summary]) -
         store.import_summaries(summaries)
 
 
+async def recorded(site: Site, clock: Clock, since_s: float, until_s: float) -> list[str]:
+    """What the store of a site that is not running holds of that time, as the lines of a file for `guet replay` and `guet
+    rules try`: of each point its last value of every period. Raises StoreError."""
+    async with Store.open(site.data, clock) as store:
+        summaries = store.summaries(list(site.devices), since_s, until_s)
+    lines = ["time,point,value"]
+    for summary in sorted(summaries, key=lambda summary: summary.start_s):
+        end = iso(summary.start_s + summary.period_s)
+        known = site.devices[summary.device].points
+        for name, aggregate in summary.points.items():
+            if name in known:
+                lines.append(f"{end},{summary.device}/{name},{'' if aggregate.last is None else repr(aggregate.last)}")
+    return lines
+
+
 async def outbox_left(site: Site, clock: Clock) -> tuple[int, int]:
     """Of a site that is not running: the last sequence number its store gave out, and how many records still wait."""
     async with Store.open(site.data, clock) as store:
@@ -545,4 +560,4 @@ async def outbox_left(site: Site, clock: Clock) -> tuple[int, int]:
         return outbox.last_seq(), outbox.pending_rows()
 
 
-__all__ = ["PROTOCOLS", "Gateway", "build_watches", "give_history", "home", "outbox_left", "read_site"]
+__all__ = ["PROTOCOLS", "Gateway", "build_watches", "give_history", "home", "outbox_left", "read_site", "recorded"]

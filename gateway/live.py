@@ -105,9 +105,9 @@ class Live:
         if bus := self._site.devices[snapshot.device].bus:
             self.readings[bus] += usable
 
-    def values(self, points: Iterable[str]) -> dict[str, float | None]:
-        """What these points are now; None for what is lost: never read, of no use, or older than three of its periods (and a
-        minute)."""
+    def values(self, points: Iterable[str], least_s: float = 60.0) -> dict[str, float | None]:
+        """What these points are now; None for what is lost: never read, of no use, or older than three of its periods (and
+        `least_s`)."""
         now_s = self._clock.now()
         found: dict[str, float | None] = {}
         for name in points:
@@ -115,7 +115,7 @@ class Live:
             device = self._site.devices[device_name]
             snapshot = self.latest.brought[device_name].get(point)
             found[name] = None
-            if snapshot is None or now_s - snapshot.time_s > max(3 * device.period_s(device.points[point]), 60):
+            if snapshot is None or now_s - snapshot.time_s > max(3 * device.period_s(device.points[point]), least_s):
                 continue
             flaw = snapshot.flaws.get(point)
             if flaw is None or flaw.quality is not Quality.BAD:

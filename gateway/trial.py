@@ -1,7 +1,8 @@
 """`guet rules`: what a site will do by itself, in plain words, and what it would have done with recorded readings.
 
 A trial goes the live way, in the time of the recording: the same judge, decision cycle and ledger of permits; only the
-devices are missing, so each is taken to do what it is told.
+devices are missing, so each is taken to do what it is told. A recording may hold one value a period where the site asks more
+often: none is lost before two periods.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class _Trial:
     def decide(self) -> None:
         now_s = self.clock.now_s
         verdicts = {name: w.verdict.state if w.verdict is not None else None for name, w in self.judge.watches.items()}
-        picture = Picture(now_s, self.live.values(self._inputs), verdicts)
+        picture = Picture(now_s, self.live.values(self._inputs, 2 * self.site.period_s), verdicts)
         decision = self.cycle.decide(picture, self.ledger.holds)
         self.tried.decisions += 1
         self.tried.alerts |= {alert.id: alert for alert in decision.alerts}

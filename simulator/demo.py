@@ -20,7 +20,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from gateway.app import give_history, home, outbox_left
+from gateway.app import give_history, home, outbox_left, recorded
 from gateway.clock import ScaledClock
 from gateway.language import say
 from gateway.profile import load_profile
@@ -40,6 +40,8 @@ FASTEST = 1000.0
 """Times real time; above it the RS-485 line, which is paced as a real one, could not be polled any more."""
 RECONNECTED_WITHIN_S = 5.0
 SHORTEST_S = 40.0
+READINGS = "night.csv"
+"""In the folder that --keep names: what the gateway read, for `guet replay` and `guet rules try`, site.toml beside it."""
 
 
 def demo(argv: list[str]) -> int:
@@ -134,6 +136,8 @@ class _Play:
                 await uplink.mend()
                 await asyncio.sleep(RECONNECTED_WITHIN_S)
             await gateway.end()
+            lines = await recorded(site, at_start, scenario.start_s, until_s)
+            (self.folder / READINGS).write_text("\n".join([*lines, ""]), encoding="utf-8")
             last_seq, pending = await outbox_left(site, at_start)
             await platform.settled(last_seq - pending)
             wall_s = time.monotonic() - self.began

@@ -12,11 +12,12 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from gateway.action import Done
-from gateway.app import Gateway
+from gateway.app import Gateway, recorded
 from gateway.clock import LoopClock
 from gateway.profile import load_profile
 from gateway.site import parse_site
 from gateway.store import Store
+from gateway.trial import tried
 from simulator.modbus import Device, Table, TcpServer
 
 pytestmark = pytest.mark.virtual_time
@@ -235,3 +236,15 @@ async def test_a_dry_site_decides_and_records_and_writes_nothing(tmp_path: Path)
             ("cta/setpoint", True), ("l1/lamp0_level", True), ("l2/lamp0_level", True),
         }  # fmt: skip
         assert len(there.gateway.actions) == 6, "lit and dimmed twice; the set-point, and back"
+
+
+async def test_what_a_gateway_lived_through_can_be_tried_again(tmp_path: Path) -> None:
+    async with field(tmp_path, "18:55") as there:
+        await there.until("22:30")
+        site, clock = there.gateway.site, there.gateway.clock
+        lived = [(d.action.point, d.action.value) for d in there.done("cta/setpoint")]
+    lines = await recorded(site, clock, at("18:00"), at("22:30"))
+    file = tmp_path / "night.csv"
+    file.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    again = [(d["point"], d["value"]) for d in tried(site, [], file).deeds if d["point"] == "cta/setpoint"]
+    assert again == lived == [("cta/setpoint", 16.0), ("cta/setpoint", 20.0)]
