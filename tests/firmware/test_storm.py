@@ -26,6 +26,7 @@ from firmware.tool.build import Release, Signer, build, new_key
 from firmware.tool.bus import NodeError
 
 LENGTH = int(os.environ.get("GUET_STORM", "1"))
+FATES = ("good", "cut", "cut", "cut", "forged", "older", "node", "hardware", "bent", "noise")
 NODES = ("pressure", "lamp", "lift", "bin")
 
 
@@ -80,10 +81,7 @@ def test_whatever_becomes_of_updates_a_node_can_be_reached_and_updated(
     rig.board.power_on()
     rig.answering()
     genuine, floor = {5}, 5
-    for step in range(5 * LENGTH):
-        fate = random.choice(
-            ("good", "good", "cut", "cut", "cut", "forged", "older", "node", "hardware", "bent", "noise")
-        )
+    for step, fate in enumerate(fate for _ in range(LENGTH) for fate in random.sample(FATES, len(FATES))):
         newest = max(genuine)
         release = _offered(rig, node, fate, newest, floor, random)
         if fate in ("good", "cut"):
