@@ -192,8 +192,12 @@ class Model:
         return self.card.model is not None and self.card.decides == "rule"
 
     def judge(self, features: Features) -> float:
-        """The score of these features: the network's, or the rule's where the card says so."""
-        return features.rule_score if self._interpreter is None else self.score(features.x)
+        """The score of these features: the network's, or the rule's where the card says so. What is certain is critical
+        whatever a network says."""
+        if self._interpreter is None:
+            return features.rule_score
+        score = self.score(features.x)
+        return max(score, self.card.severity.critical) if features.certain else score
 
     def score(self, x: NDArray[np.float32]) -> float:
         """The network's output for x (steps, channels) as in the card: the natural logarithm of the odds that what is
@@ -237,10 +241,11 @@ class Model:
         return Confidence(round(bands[-1].right / bands[-1].alerts, 3), bands[-1].alerts, calibration.made)
 
 
-def load_model(folder: Path) -> Model:
-    """The model in a folder. Raises ModelError with all that is wrong with it."""
+def load_model(folder: Path, even_refused: bool = False) -> Model:
+    """The model in a folder. even_refused: its network also where the card lets the rule decide, to be measured. Raises
+    ModelError with all that is wrong with it."""
     card = load_card(folder / CARD)
-    if card.decides == "rule" or card.model is None:
+    if card.model is None or (card.decides == "rule" and not even_refused):
         return Model(card)
     content = _checked(folder, card.model)
     interpreter, fallback = _interpreter(folder / card.model.file, content)

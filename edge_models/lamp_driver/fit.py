@@ -44,6 +44,7 @@ def record(ask: Ask) -> Record:
         np.array([each.x for each in seen]),
         np.array([each.judged for each in seen]),
         np.array([each.rule_score for each in seen]),
+        np.array([each.certain for each in seen]),
         one.gone[:, at].T,
         one.family,
         tuple(one.onset.tolist()),

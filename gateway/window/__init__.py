@@ -30,6 +30,7 @@ class Features:
     rule_score: what the simple rule of this kind of watch says; above 1 it would alert.
     ease: these features as they would be had some points, by name, departed from their usual by only a share (0 to 1) of
     what they did; what explains a score asks for it (gateway.explanation). None where a window cannot say.
+    certain: something that needs no network, such as a device that reports its own failure.
     """
 
     time_s: float
@@ -37,6 +38,7 @@ class Features:
     evidence: Sequence[Reason]
     rule_score: float
     ease: Callable[[Mapping[str, float]], Features] | None = None
+    certain: bool = False
 
 
 class Window(Protocol):

@@ -74,6 +74,9 @@ DEVIATIONS = np.array([5.0, 5.0, 0.0, 6.0])
 RESTARTS = 5.0
 """Restarts above the usual in two days that would be enough, if restarts alone ever were."""
 
+RESTARTS_MOST = 0.7
+"""A storm restarts every lamp of a street: something else must be as far from usual before that is an alert."""
+
 COUNTED_D = (2, 7, 20)
 MOST = 3.0
 """What the rule's score is held at; so much says a driver that reports its own failure, or a lamp that stays dark."""
@@ -112,13 +115,18 @@ class Seen:
     output: Floats
 
     @property
+    def certain(self) -> Flags:
+        """(lamps,): needs no network."""
+        return self.dark | self.failed
+
+    @property
     def rule_score(self) -> Floats:
         """(lamps,): above 1 the rule would alert."""
         weights = np.maximum(np.nan_to_num(self.sudden), np.nan_to_num(self.slow))
-        restarts = np.minimum(0.9, self.restarts / RESTARTS)[:, None]
+        restarts = np.minimum(RESTARTS_MOST, self.restarts / RESTARTS)[:, None]
         every = np.clip(np.concatenate([weights, restarts], 1), 0.0, MOST)
         score = np.sqrt((np.where(every >= WORTH_SAYING, every, 0.0) ** 2).sum(1))
-        return np.where(self.dark | self.failed, MOST, np.minimum(MOST, score))
+        return np.where(self.certain, MOST, np.minimum(MOST, score))
 
 
 class Lamps:
@@ -268,7 +276,8 @@ class LampWindow:
         seen = self._lamps.see(now_s)
         evidence = [reason for reason in self._reasons(seen) if reason.weight >= WORTH_SAYING]
         evidence.sort(key=lambda reason: -reason.weight)
-        return self._judged(Features(now_s, seen.x[0], evidence, float(seen.rule_score[0])), {})
+        made = Features(now_s, seen.x[0], evidence, float(seen.rule_score[0]), certain=bool(seen.certain[0]))
+        return self._judged(made, {})
 
     def missing(self, now_s: float) -> str:
         """See `Window`."""
@@ -298,7 +307,8 @@ class LampWindow:
         evidence = [replace(one, weight=one.weight * shares.get(one.point, 1.0)) for one in seen.evidence]
         x = seen.x.copy()
         x[:, : -len(KNOWN)] *= np.array(rows, np.float32)[:, None]
-        return Features(seen.time_s, x, evidence, min(MOST, math.sqrt(sum(one.weight**2 for one in evidence))))
+        score = min(MOST, math.sqrt(sum(one.weight**2 for one in evidence)))
+        return Features(seen.time_s, x, evidence, score, certain=seen.certain and rows[-1] >= 1)
 
     def _reasons(self, seen: Seen) -> Iterator[Reason]:
         """What speaks for a failing lamp; each weight is its share of what would be enough for an alert by itself."""
@@ -317,7 +327,7 @@ class LampWindow:
         if seen.restarts[0] > 0:
             # A stormy night restarts every lamp: restarts alone are never enough.
             text = f"{seen.restarts[0]:.0f} redémarrages de plus que d'ordinaire en deux jours"
-            yield self._reason("starts", "restarts", min(0.9, float(seen.restarts[0]) / RESTARTS), text)
+            yield self._reason("starts", "restarts", min(RESTARTS_MOST, float(seen.restarts[0]) / RESTARTS), text)
 
     def _reason(
         self, role: str, feature: str, weight: float, text: str, seen: tuple[float, float] | None = None

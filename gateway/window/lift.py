@@ -55,8 +55,11 @@ SPEED, CURRENT, LEVELLING = 0, 1, 4
 QUANTITIES = (*(one.feature for one in MEASURED), "busy", "reported")
 """The rows of the network's input: what is compared with the past, how often the door met somebody, what it says itself."""
 
+CERTAIN = 1.5
+"""The rule's score of a sudden change from which nothing else need be asked."""
+
 MOST = 3.0
-WORTH_SAYING = 0.15
+WORTH_SAYING = 0.05
 FAULTS = {2: "blocage", 4: "codeur", 5: "surchauffe"}
 """Error codes that are the door's own trouble; barrier (1) and kinetic energy (3) are somebody in the way."""
 
@@ -85,6 +88,11 @@ class Seen:
     slow: Floats
     stays_open: Flags
     fault: Floats
+
+    @property
+    def certain(self) -> Flags:
+        """(lifts,): needs no network: a network learns decay of weeks, the rule sees what came within hours."""
+        return self.stays_open | (self.fault > 0) | (_rule(self.sudden, np.zeros_like(self.slow)) >= CERTAIN)
 
     @property
     def rule_score(self) -> Floats:
@@ -201,7 +209,7 @@ class LiftWindow:
         seen = self._lifts.see(now_s)
         evidence = [reason for reason in self._reasons(seen) if reason.weight >= WORTH_SAYING]
         evidence.sort(key=lambda reason: -reason.weight)
-        made = Features(now_s, seen.x[0], evidence, float(seen.rule_score[0]))
+        made = Features(now_s, seen.x[0], evidence, float(seen.rule_score[0]), certain=bool(seen.certain[0]))
         return replace(made, ease=partial(self._eased, made, seen))
 
     def missing(self, now_s: float) -> str:
@@ -233,14 +241,16 @@ class LiftWindow:
         by_role = rows[: len(MEASURED)]
         wear = float(_rule(seen.sudden * by_role, seen.slow * by_role)[0])
         hard = [one.weight for one in evidence if one.feature in ("stays_open", "fault")]
-        return Features(made.time_s, x, evidence, min(MOST, max([wear, *hard])))
+        hard = hard if rows[-1] >= 1 else []
+        sudden = float(_rule(seen.sudden * by_role, np.zeros_like(seen.slow))[0])
+        certain = bool(hard) or sudden >= CERTAIN
+        return Features(made.time_s, x, evidence, min(MOST, max([wear, *hard])), certain=certain)
 
     def _reasons(self, seen: Seen) -> Iterator[Reason]:
-        slowed, drawn = (_strongest(seen, at) for at in (SPEED, CURRENT))
         for at, quantity in enumerate(MEASURED):
             weight, slow = _strongest(seen, at)
-            if weight <= 0 or (at in (SPEED, CURRENT) and not (slowed[0] > 0 and drawn[0] > 0) and weight < 2):
-                continue  # slow and weak, or strong and fast: no wear, unless it is far from usual
+            if weight <= 0:
+                continue
             usual = self._lifts.past.first if slow else self._lifts.past.recent
             departure = float((seen.gone.long if slow else seen.gone.now)[0, at])
             text, value, was = _told(at, float(usual.at_zero[0, at]), departure)

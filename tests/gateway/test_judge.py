@@ -51,7 +51,7 @@ def site_of(period: str = "15min", every: str = "1min") -> Site:
 
 
 def judge_of(site: Site) -> Judge:
-    model = load_model(ROOT / "edge_models/lift_door")
+    model = load_model(Path(__file__).parent / "lift_rule")
     watches = [
         Watch(entry, model, {point: site.point(point).unit for points in entry.inputs.values() for point in points})
         for entry in site.watches.values()

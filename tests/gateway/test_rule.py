@@ -16,7 +16,7 @@ from gateway.rule import alert_of, no_data_alert
 from gateway.verdict import State, Verdict
 from gateway.window import Features
 
-MODEL = load_model(Path(__file__).resolve().parents[2] / "edge_models/lift_door")
+MODEL = load_model(Path(__file__).parent / "lift_rule")
 
 
 def features(weights: list[float], rule_score: float = 1.4) -> Features:
@@ -48,7 +48,7 @@ def test_an_alert_carries_what_was_decided_and_by_which_model() -> None:
         500.0,
         1000.0,
     )
-    assert (alert.score, alert.threshold, alert.model) == (1.7, 1.0, "lift_door")
+    assert (alert.score, alert.threshold, alert.model) == (1.7, 1.0, "lift_rule")
     assert (alert.baseline.rule, alert.baseline.fired, alert.baseline.score) == (MODEL.card.rule.name, True, 1.4)
 
 

@@ -173,7 +173,7 @@ def a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-CARD = (ROOT / "edge_models/lift_door/card.toml").read_text("utf-8")
+CARD = (Path(__file__).parent / "lift_rule/card.toml").read_text("utf-8")
 NETWORK = """
 [model]
 file = "model.tflite"

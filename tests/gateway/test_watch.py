@@ -19,7 +19,6 @@ from gateway.site import WatchEntry
 from gateway.summary import Aggregate, Summary
 from gateway.watch import MOST_STEPS, Watch, window_of
 
-ROOT = Path(__file__).resolve().parents[2]
 UNITS = {"porte/current": "mA", "porte/speed": "mm/s", "porte/state": "1", "porte/error": "1"}
 INPUTS = {
     "door_current": ["porte/current"], "door_speed": ["porte/speed"], "door_state": ["porte/state"],
@@ -33,7 +32,7 @@ WORN_S, MENDED_S, END_S = START_S + 24 * DAY_S, START_S + 26 * DAY_S, START_S + 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return load_model(ROOT / "edge_models/lift_door")
+    return load_model(Path(__file__).parent / "lift_rule")
 
 
 def one(value: float) -> Aggregate:
