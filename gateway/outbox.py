@@ -40,14 +40,20 @@ class Outbox:
         self._urgent_above = 0
         self._newest = self._below = 0
         self._started = False
+        self._dry = [-1, -1]  # of urgent and others: at which of the store's additions there was nothing more
 
     def take(self, urgent: int, others: int, flying: Collection[int] = ()) -> list[Record]:
         """The next records to send, at most so many that are urgent and so many that are not; none twice until
         `rewind`, none of `flying`. Empty: all were taken, though some may be unacknowledged. Raises StoreError."""
         out: list[Record] = []
-        for more, limit in ((self._urgent, urgent), (self._others, others)):
-            left = limit
-            while left > 0 and (found := more(left)):
+        for number, (more, limit) in enumerate(((self._urgent, urgent), (self._others, others))):
+            additions, left = self._store.additions, limit
+            if self._dry[number] == additions:
+                continue
+            while left > 0:
+                if not (found := more(left)):
+                    self._dry[number] = additions
+                    break
                 fresh = [record for record in found if record.seq not in self._leaving and record.seq not in flying]
                 out += fresh
                 left -= len(fresh)

@@ -70,6 +70,8 @@ class Store:
         """Why nothing can be written at present; empty while all is well."""
         self.arrived = asyncio.Event()
         """Set whenever rows of the outbox were committed."""
+        self.additions = 0
+        """Counts the commits that may have given the outbox rows to send."""
         self._loop = asyncio.get_running_loop()
         self._wake = threading.Condition()
         self._queue: deque[_Job] = deque()
@@ -409,6 +411,7 @@ class Store:
             if job.done is not None:
                 job.done(None)
         if put or any(job.work is not None for job in jobs):
+            self.additions += 1
             self._call(self.arrived.set)
 
     def _failed(self, error: sqlite3.Error, jobs: deque[_Job], dropped: Mapping[Kind, Dropped]) -> None:

@@ -10,6 +10,7 @@ class Board:
 
     def __init__(self, start_s: float, wrong_s: float = 0.0, known: bool = False) -> None:
         self._start_s, self._boots = start_s, 0
+        self._now_s = asyncio.get_running_loop().time
         self.power_on(wrong_s)
         self.known = known
 
@@ -36,7 +37,3 @@ class Board:
 
     def vouched(self) -> bool:
         return self.known
-
-    @staticmethod
-    def _now_s() -> float:
-        return asyncio.get_running_loop().time()

@@ -75,7 +75,7 @@ MEMORY_MIB: Final = 96
 ROW_BYTES: Final = 1000
 LEASE_S: Final = 3 * 3600.0
 """Within this a value that must not be held any more is taken back, retries and all."""
-FOLLOWS_S: Final = 1800.0
+FOLLOWS_S: Final = 4200.0
 """Within this a lamp that can be reached has the level of its schedule."""
 
 

@@ -115,7 +115,7 @@ class Storm:
             await self._pause(2 * DAY_S)
             self.counts["interlocks"] += 1
             self._village.stale_since_s = self._loop.time()
-            await self._pause(DAY_S / 4)
+            await self._pause(3 * HOUR_S)
             self._village.stale_since_s = None
 
     async def _clocks(self) -> None:

@@ -49,13 +49,13 @@ name = "lamps"
 profile = "lighting/intesis_ibmbsdal"
 bus = "tcp"
 address = 9
-every = "900s"
+every = "1800s"
 [[device]]
 name = "ventilation"
 profile = "ventilation/systemair_save"
 bus = "tcp"
 address = 10
-every = "900s"
+every = "1800s"
 [[permit]]
 point = "ventilation/setpoint"
 min = 17
