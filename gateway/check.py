@@ -18,7 +18,7 @@ from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.errors import WishError
-from gateway.language import say
+from gateway.language import say, words_given
 from gateway.poll import HeardBus, PolledBus
 from gateway.profile import AnyPoint
 from gateway.reading import Quality
@@ -123,7 +123,8 @@ class Progress:
 async def check(gateway: Gateway, wish: CheckWish) -> AsyncGenerator[Progress | Checked, None]:
     """Reads, judges, remembers each verdict for the report. Raises WishError for a point that there is not."""
     wanted = selected(gateway, wish.point)
-    if wish.accept and len(wanted) != 1:
+    by, reason = words_given("--by", wish.by, 200), words_given("--accept", wish.accept)
+    if reason and len(wanted) != 1:
         raise WishError(say("accepter : un seul point à la fois, guet check APPAREIL/POINT --accept RAISON",
                             "accept: one point at a time, guet check DEVICE/POINT --accept REASON"))  # fmt: skip
     if wish.provoke and len(wanted) != 1:
@@ -144,9 +145,9 @@ async def check(gateway: Gateway, wish: CheckWish) -> AsyncGenerator[Progress | 
             else:
                 yield found
     for device, name in wanted:
-        checked = replace(examined(gateway, device, name, provoked), by=wish.by)
-        if wish.accept and not checked.fine:
-            checked = replace(checked, verdict="accepted", reason=wish.accept)
+        checked = replace(examined(gateway, device, name, provoked), by=by)
+        if reason and not checked.fine:
+            checked = replace(checked, verdict="accepted", reason=reason)
         await remember(gateway, checked)
         yield checked
 

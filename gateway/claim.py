@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.alert import iso
 from gateway.errors import SealError, SiteError, WishError
-from gateway.language import say
+from gateway.language import say, words_given
 from gateway.pack import Proof, read_job
 from gateway.seal import fingerprint, own_key, public_pem
 from gateway.site_file import checked, put
@@ -69,7 +69,7 @@ def claim(
 def _claimed(
     content: bytes, code: str, by: str, path: Path, profiles: Path, now_s: float, time_trusted: bool
 ) -> Claimed:
-    if not by.strip() or len(by) > MAX_BY or not by.isprintable():
+    if not (who := words_given("--by", by, MAX_BY)):
         raise WishError(say("--by : dites qui enrôle la passerelle", "--by: say who claims the gateway"))
     job, office, office_pem = read_job(content)
     site = checked(job.site, path, profiles)
@@ -89,7 +89,7 @@ def _claimed(
     folder.mkdir(parents=True, exist_ok=True)
     key = own_key(folder)
     pem = public_pem(key)
-    done = Claimed(job.gateway, by.strip(), iso(now_s), time_trusted, office, fingerprint(pem), pem,
+    done = Claimed(job.gateway, who, iso(now_s), time_trusted, office, fingerprint(pem), pem,
                    hashlib.sha256(content).hexdigest())  # fmt: skip
     put(path, job.site, profiles, now_s)
     _keep(known, office_pem.encode("ascii"))

@@ -11,7 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from gateway.errors import WishError
+
 LANGUAGES = ("fr", "en")
+LONGEST_REASON = 400
 _asked: ContextVar[str] = ContextVar("language", default="")
 
 
@@ -48,6 +51,20 @@ def language() -> str:
 def say(french: str, english: str) -> str:
     """One of the two, as the user reads."""
     return english if speaks_english() else french
+
+
+def words_given(option: str, text: str, most: int = LONGEST_REASON) -> str:
+    """What a person gave as a name or reason, without blanks around it. Raises WishError for more than `most` characters,
+    and for any that cannot be printed: nothing that moves a cursor or turns a line round may stand in a report."""
+    words = text.strip()
+    if len(words) > most or not words.isprintable():
+        raise WishError(
+            say(
+                f"{option} : attendu au plus {most} signes imprimables",
+                f"{option}: expected at most {most} printable characters",
+            )
+        )
+    return words
 
 
 def _known(language: str) -> str:

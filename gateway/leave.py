@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from gateway.alert import iso
 from gateway.check import number, remembered, verdict_words
 from gateway.errors import WishError
-from gateway.language import say
+from gateway.language import say, words_given
 from gateway.outbox import Outbox
 from gateway.replace import hardware
 from gateway.report import body_of, signed
@@ -77,11 +77,12 @@ async def leave(gateway: Gateway, wish: LeaveWish) -> AsyncGenerator[Progress | 
     if wish.outage_s and not LEAST_OUTAGE_S <= wish.outage_s <= LONGEST_OUTAGE_S:
         raise WishError(say(f"--outage : attendu {LEAST_OUTAGE_S:g} à {LONGEST_OUTAGE_S:g} s",
                             f"--outage: expected {LEAST_OUTAGE_S:g} to {LONGEST_OUTAGE_S:g} s"))  # fmt: skip
+    by, defer = words_given("--by", wish.by, 200), words_given("--defer", wish.defer)
     if wish.outage_s:
         async for progress in _outage(gateway, wish.outage_s):
             yield progress
-    if wish.defer:
-        put_off = {"reason": wish.defer, "by": wish.by, "at": iso(gateway.clock.now())}
+    if defer:
+        put_off = {"reason": defer, "by": by, "at": iso(gateway.clock.now())}
         await gateway.store.decide({"platform_deferred": put_off})
     items = [item async for item in readiness(gateway)]
     for item in items:
@@ -91,9 +92,9 @@ async def leave(gateway: Gateway, wish: LeaveWish) -> AsyncGenerator[Progress | 
         return
     told = [{"name": item.name, "title": item.title, "said": item.said} for item in items]
     state = gateway.store.state
-    body = body_of(gateway, wish.by, told, state("outage"), _platform(gateway))
+    body = body_of(gateway, by, told, state("outage"), _platform(gateway))
     document = signed(body, await asyncio.to_thread(own_key, gateway.store.path.parent))
-    audit = {"what": "commissioning report", "number": body["number"], "by": wish.by}
+    audit = {"what": "commissioning report", "number": body["number"], "by": by}
     await gateway.store.decide({"report": {"number": body["number"], "document": document.decode()}},
                                audits=[(gateway.clock.now(), audit)])  # fmt: skip
     yield Left(True, body["number"], document.decode())

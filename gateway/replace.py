@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.alert import iso
 from gateway.app import home
 from gateway.errors import BusError, ProfileError, WishError
-from gateway.language import say
+from gateway.language import say, words_given
 from gateway.poll import PolledBus, run
 from gateway.profile import PolledProfile, load_profile
 from gateway.proposal import Tried
@@ -74,10 +74,9 @@ async def replace(gateway: Gateway, wish: ReplaceWish) -> AsyncGenerator[Replace
         known = ", ".join(gateway.site.devices)
         raise WishError(say(f"pas d'appareil {wish.device!r} sur ce site ; connus : {known}",
                             f"there is no device {wish.device!r} on this site; known: {known}"))  # fmt: skip
-    for serial in (wish.serial, wish.old_serial):
-        if len(serial) > MAX_SERIAL or not serial.isprintable():
-            raise WishError(say(f"numéro de série : attendu au plus {MAX_SERIAL} signes imprimables",
-                                f"serial number: expected at most {MAX_SERIAL} printable characters"))  # fmt: skip
+    by, reason = words_given("--by", wish.by, 200), words_given("--reason", wish.reason)
+    serial = words_given("--serial", wish.serial, MAX_SERIAL)
+    old_serial = words_given("--old-serial", wish.old_serial, MAX_SERIAL)
     answers = await _answers(gateway, wish)
     if answers is False and not wish.anyway:
         raise WishError(say("le nouvel appareil ne répond pas comme son profil : guet scan, ou ajoutez --anyway",
@@ -85,14 +84,12 @@ async def replace(gateway: Gateway, wish: ReplaceWish) -> AsyncGenerator[Replace
     now_s = gateway.clock.now()
     past = hardware(gateway.store, device.name)
     before = past[-1] if past else Hardware("", device.profile_name, str(device.address), None, None)
-    old = Hardware(wish.old_serial or before.serial, before.profile, before.address, before.since_s, now_s,
-                   wish.by, wish.reason)  # fmt: skip
-    new = Hardware(
-        wish.serial, wish.profile or device.profile_name, wish.address or str(device.address), now_s, None, wish.by
-    )
+    old = Hardware(old_serial or before.serial, before.profile, before.address, before.since_s, now_s,
+                   by, reason)  # fmt: skip
+    new = Hardware(serial, wish.profile or device.profile_name, wish.address or str(device.address), now_s, None, by)
     kept = [*past[:-1], old, new][-MOST_KEPT:]
     audit = {"what": "device replaced", "device": device.name, "old_serial": old.serial, "serial": new.serial,
-             "reason": wish.reason, "by": wish.by}  # fmt: skip
+             "reason": reason, "by": by}  # fmt: skip
     states: dict[str, Any] = {f"hardware/{device.name}": [asdict(one) for one in kept]}
     relearning = await gateway.learn_again(device.name, now_s, states, [(now_s, audit)])
     changes_file = (new.profile, new.address) != (device.profile_name, str(device.address))

@@ -232,7 +232,7 @@ async def test_whatever_is_changed_is_named(one: Field) -> None:
 
 async def test_hostile_reasons_stay_text(one: Field) -> None:
     one.expect("muette", PRESSURE, 9)
-    evil = "</script><script>alert(1)</script>\"'&<img src=x> endstream \u202e \x1b[2J"
+    evil = "</script><script>alert(1)</script>\"'&<img src=x> endstream"
     site = one.site()
     async with one.powered(), running(site, dict(JOBS)):
         await told(site, CHECK, CheckWish(reads=4, by=evil))
@@ -287,6 +287,23 @@ async def test_what_is_printed(one: Field, lang: str, snapshot: str, monkeypatch
     shown = [line for row in rows if isinstance(row, Item) for line in lines(row)]
     assert "\n".join(shown[:2]) == snapshot
     assert len(shown) == 5
+
+
+@pytest.mark.parametrize("evil", ["\x1b[2J", "a\u202eb", "x" * 401, "a\nb"])
+async def test_words_that_are_none_are_refused_and_nothing_is_kept(one: Field, evil: str) -> None:
+    site = one.site()
+    async with one.powered(), running(site, dict(JOBS)) as gateway:
+        for job, wish in (
+            (CHECK, CheckWish("amont/pressure", 1, accept=evil)),
+            (CHECK, CheckWish("amont/pressure", 1, by=evil)),
+            (LEAVE, LeaveWish(evil)),
+            (LEAVE, LeaveWish("AM", defer=evil)),
+            (REPLACE, ReplaceWish("amont", reason=evil)),
+        ):
+            with pytest.raises(WishError, match="signes imprimables"):
+                await told(site, job, wish)  # type: ignore[arg-type]
+        assert gateway.store.state("check/amont/pressure") is None
+        assert gateway.store.state("platform_deferred") is None
 
 
 # The PDF
