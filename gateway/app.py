@@ -439,7 +439,10 @@ class Gateway:
         entries = [entry for entry in self.site.watches.values() if device in _watched(entry)]
         names = [entry.name for entry in entries]
         async with self._judging:
-            over = [alert.cleared(since_s) for alert in self.store.open_alerts() if alert.subject in names]
+            watches = [self.judge.watches[name] for name in names if name in self.judge.watches]
+            accused = {alert.id for watch in watches for alert in watch.suspects.open.values()}
+            lasting = self.store.open_alerts()
+            over = [alert.cleared(since_s) for alert in lasting if alert.subject in names or alert.id in accused]
             forgotten = {f"learns_since/{device}": since_s, f"refusals/{device}": NOTHING_REFUSED.as_json()}
             await self.store.decide(
                 {**states, **forgotten, **dict.fromkeys((f"watch/{n}" for n in names), None)}, over, audits

@@ -61,6 +61,7 @@ class DecisionTable(Closed):
     relax_s: Positive
     power: float = Field(default=1.0, ge=1, le=4)
     jump: float = Field(default=math.inf, gt=0)
+    fade_s: float = Field(default=0.0, ge=0)
 
     @model_validator(mode="after")
     def _hysteresis(self) -> Self:

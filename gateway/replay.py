@@ -100,7 +100,7 @@ def instants(site: Site, path: Path, repairs: Repairs) -> Iterator[Instant]:
     units = {f"{device.name}/{name}": unit for device in site.devices.values() for name, unit in device.units.items()}
     names = {point: split_point(point) for point in units}
     instant: Instant | None = None
-    newest_s = -math.inf
+    newest_s, behind = -math.inf, False
     times: dict[str, float] = {}
     with collecting(ReadingsError) as faults:
         for line, row in _rows(path, faults):
@@ -118,13 +118,16 @@ def instants(site: Site, path: Path, repairs: Repairs) -> Iterator[Instant]:
                 faults.append(f"{path.name}: line {line}: {fault}")
                 continue
             repairs.lines += 1
-            if time_s < newest_s:
-                if newest_s - time_s > CLOCK_BACK_S:
+            if newest_s - time_s > CLOCK_BACK_S:
+                if not behind:  # once for all the lines of a block that is out of place
                     before = iso(newest_s)
                     faults.append(
                         f"{path.name}: line {line}: {row[0]} comes after {before}; put the lines in order of time"
                     )
-                    continue
+                behind = True
+                continue
+            behind = False
+            if time_s < newest_s:
                 repairs.clock_back += 1
             if instant is None or time_s != instant.time_s:
                 if instant is not None and not faults:

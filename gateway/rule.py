@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.alert import Alert, AlertKind, Baseline, Change, Counterfactual, Reason, Severity, alert_id
@@ -60,4 +61,23 @@ def no_data_alert(device: str, since_s: float, now_s: float, reason: str, patien
             (Change(device, "silence", patience_s / (now_s - since_s)),),
             f"Une seule bonne valeur de {device} dans les {patience_s / 3600:.1f} h aurait suffi.",
         ),
+    )
+
+
+def sensor_fault_alert(reason: Reason, since_s: float, now_s: float, rule: str) -> Alert:
+    """A sensor measures something else than what it is there for, as the reason says, since `since_s`."""
+    device = reason.point.split("/")[0]
+    return Alert(
+        id=alert_id(AlertKind.SENSOR_FAULT, reason.point, now_s),
+        kind=AlertKind.SENSOR_FAULT,
+        subject=device,
+        onset_s=since_s,
+        raised_s=now_s,
+        severity=Severity.MINOR,
+        score=reason.weight,
+        threshold=1.0,
+        model=rule,
+        model_sha256="",
+        reasons=(replace(reason, weight=1.0),),
+        baseline=Baseline(rule, fired=True, score=reason.weight),
     )

@@ -2,8 +2,8 @@
 
 Evidence is what the score has exceeded the threshold by, added up step by step and falling back to nothing (a CUSUM): a
 strong sign decides within a few steps, a weak one must last. Once an alert is raised its level is known: a floor takes
-the score's height, so that only what comes on top of it counts as the next event, and sinks to it again when it falls;
-it goes when the alert clears.
+the score's height, so that only what comes on top of it counts as the next event, and sinks to it again when it falls.
+It fades once the alert has cleared, so that an alert can clear soon and what only paused is not raised again.
 
 When it began is read off the score too: it left its usual level then, which may be long before it passed the threshold.
 Nothing here knows what is being watched; one step is as long as the watch's window says.
@@ -34,7 +34,8 @@ class Decision:
     evidence: how much decides. cap: the most that one step adds or takes. clear: an alert ends once the score stayed under
     it for clear_s. grace_s: no alert for so long after the first score. rise: after an alert, the next begins that far above
     the floor, and at the earliest hold_s later. relax_s: time constant with which floor and usual level follow the score.
-    jump: where a watch is usually quiet, so far above its usual level is enough, if it is not below clear.
+    jump: where a watch is usually quiet, so far above its usual level is enough, if it is not below clear. fade_s: time
+    constant with which the floor follows the score once the alert has cleared; 0: it goes at once.
     """
 
     threshold: float
@@ -48,6 +49,7 @@ class Decision:
     relax_s: float
     power: float = 1.0
     jump: float = math.inf
+    fade_s: float = 0.0
 
 
 LEFT = 0.25
@@ -110,6 +112,8 @@ class Decider:
             memory.raised_s = time_s
             memory.floor = score
             memory.evidence, memory.calm_s, memory.low_s = 0.0, time_s, None
+        elif memory.alert_s is None and memory.floor is not None:
+            self._fade(score)
         return self._verdict(score, limit, raised=raised, cleared=cleared)
 
     def state(self) -> dict[str, float | None]:
@@ -144,7 +148,9 @@ class Decider:
     def _follow(self, time_s: float, score: float, passed_s: float) -> None:
         """The floor: up with the score while a new alert cannot come yet, then towards it. Without one the usual level."""
         memory = self._memory
-        step = -math.expm1(-passed_s / self.decision.relax_s)
+        lasting = memory.floor is None or memory.alert_s is not None
+        constant_s = self.decision.relax_s if lasting else self.decision.fade_s
+        step = -math.expm1(-passed_s / constant_s) if constant_s > 0 else 1.0
         if memory.floor is None:
             assert memory.usual is not None
             memory.usual += (min(score, self.decision.threshold) - memory.usual) * step
@@ -174,8 +180,17 @@ class Decider:
             memory.low_s = time_s
         if time_s - memory.low_s < decision.clear_s:
             return False
-        memory.alert_s = memory.low_s = memory.floor = None
+        memory.alert_s = memory.low_s = None
         return True
+
+    def _fade(self, score: float) -> None:
+        """The floor goes once it holds nothing back any more."""
+        memory, decision = self._memory, self.decision
+        assert memory.floor is not None
+        if decision.fade_s <= 0:
+            memory.floor = None
+        elif memory.floor + decision.rise <= decision.threshold:
+            memory.floor, memory.usual = None, min(score, decision.threshold)
 
     def _raises(self, time_s: float) -> bool:
         memory, decision = self._memory, self.decision

@@ -18,6 +18,7 @@ from gateway.moved import Moved
 from gateway.rule import alert_of
 from gateway.site import WatchEntry
 from gateway.summary import Aggregate, Summary
+from gateway.suspect import Suspects, rests_on
 from gateway.verdict import Decider, State, Verdict
 from gateway.window import Features, Remembers, Window
 
@@ -54,6 +55,22 @@ def window_of(kind: str, entry: WatchEntry, zone: tzinfo) -> Window:
     raise ModelError([f"watch {entry.name!r}: the card of {entry.model!r} asks for window {kind!r}; use {known}"])
 
 
+def _fits(window: Window, model: Model, entry: WatchEntry) -> None:
+    """Raises ModelError when a network asks for other inputs than its window makes: it was trained with another release."""
+    network, card = model.card.model, model.card
+    if network is None or card.decides == "rule" or not window.channels:
+        return
+    made, asked = list(window.channels), network.channels
+    if (network.steps, asked) != (window.steps, made):
+        odd = sorted(set(asked) ^ set(made))[:5] or ["their order"]
+        fault = (
+            f"watch {entry.name!r}: {card.name}/card.toml: model.steps, model.channels: expected {window.steps} steps of "
+            f"the {len(made)} channels of window {card.window!r}, got {network.steps} of {len(asked)} (differing: "
+            f"{', '.join(odd)}); install the model that belongs to this release, or run its fit.py"
+        )
+        raise ModelError([fault])
+
+
 def _try_out(window: Window, entry: WatchEntry, units: Mapping[str, str], period_s: float | None) -> None:
     """Gives a window one value of each point, so that a unit which its role cannot have, or summaries that are too long
     for it, are known before anything starts."""
@@ -86,10 +103,12 @@ class Watch:
         self.name, self.model, self.units = entry.name, model, units
         self._new_window = partial(window_of, model.card.window, entry, zone)
         self.window = self._new_window()
+        _fits(self.window, model, entry)
         _try_out(window_of(model.card.window, entry, zone), entry, units, period_s)
         self.decider = Decider(model.decision)
         self.verdict: Verdict | None = None
         self.open: Alert | None = None
+        self.suspects = Suspects("sensor_fault")
         self.judged_until_s: float | None = None
         self.latest: Features | None = None
         self.score: float | None = None
@@ -101,6 +120,7 @@ class Watch:
         self.window = self._new_window()
         self.decider = Decider(self.model.decision)
         self.verdict = self.open = self.latest = self.score = None
+        self.suspects = Suspects("sensor_fault")
 
     def add(self, summary: Summary) -> None:
         """Takes in one device's summary; those of other devices are passed over."""
@@ -135,6 +155,7 @@ class Watch:
         self.decider.moved(moved.known)
         if self.open is not None:
             self.open = moved.alert(self.open)
+        self.suspects.moved(moved)
 
     def _judge_step(self, at_s: float) -> list[Alert]:
         features = self.window.features(at_s)
@@ -145,12 +166,19 @@ class Watch:
         if verdict.cleared and self.open is not None:
             changed.append(self.open.cleared(at_s))
             self.open = None
-        if verdict.raised and features is not None:
+        if features is None:
+            return changed
+        if verdict.raised:
             if self.open is not None:
                 changed.append(self.open.cleared(at_s))
-            self.open = alert_of(self.name, self.model, verdict, features, at_s)
-            changed.append(self.open)
-        return changed
+                self.open = None
+            accused = rests_on(self.model.judge, features, verdict.threshold)
+            new = [reason for reason in accused if reason.point not in self.suspects.open]
+            changed += [self.suspects.accuse(at_s, reason) for reason in new]
+            if not accused:
+                self.open = alert_of(self.name, self.model, verdict, features, at_s)
+                changed.append(self.open)
+        return changed + self.suspects.judge(at_s, features.suspects)
 
     @property
     def says(self) -> str:
@@ -161,6 +189,8 @@ class Watch:
             return f"données insuffisantes : {missing}"
         if self.open is not None:
             return "alerte"
+        if self.suspects.open:
+            return f"capteur en défaut : {', '.join(sorted(self.suspects.open))}"
         match self.verdict.state if self.verdict else None:
             case State.SUSPECT:
                 return "suspect, sous le seuil de décision"
@@ -175,6 +205,7 @@ class Watch:
             "decider": self.decider.state(),
             "open": self.open.as_json() if self.open else None,
             "window": self.window.state() if isinstance(self.window, Remembers) else None,
+            "suspects": self.suspects.state(),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -185,3 +216,5 @@ class Watch:
         known = state.get("window")  # states of before 2026-11-26 have none
         if known is not None and isinstance(self.window, Remembers):
             self.window.restore(known)
+        if "suspects" in state:  # not in those of before 2026-11-26
+            self.suspects.restore(state["suspects"])

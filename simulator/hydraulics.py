@@ -36,7 +36,7 @@ class Orifice:
 @dataclass(frozen=True, slots=True)
 class Change:
     """From step `at` on, a node's mean demand in m3/h ("demand"), or a supply's setting in m more or less than it was
-    ("reservoir", "valve")."""
+    ("reservoir", "valve"), or a "pipe" that is closed (0) or opened (1)."""
 
     at: int
     kind: str
@@ -187,8 +187,11 @@ class _Run:
                 setting = 5  # EN_SETTING
                 index = self.link[name]
                 epanet.ENsetlinkvalue(index, setting, epanet.ENgetlinkvalue(index, setting) + value)
+            case "pipe":
+                status = 11  # EN_STATUS
+                epanet.ENsetlinkvalue(epanet.ENgetlinkindex(name), status, value)
             case _:
-                raise ValueError(f"change {kind!r}: expected demand, reservoir or valve")
+                raise ValueError(f"change {kind!r}: expected demand, reservoir, valve or pipe")
 
 
 def usable(network: Network, least_m: float = 12.0, most_m: float = 115.0) -> bool:

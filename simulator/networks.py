@@ -38,13 +38,22 @@ class Network:
     settings: tuple[tuple[str, str], ...]
     inflow_m3_h: float
 
+    def loops(self) -> list[str]:
+        """Pipes that can be closed and everybody still has water."""
+        import networkx as nx  # type: ignore[import-untyped]  # ships no types, comes with wntr
+
+        streets = nx.Graph(self.model.to_graph())
+        needed = {frozenset(link) for link in nx.bridges(streets)}
+        pipes = [(name, self.model.get_link(name)) for name in self.model.pipe_name_list if name not in self.inlets]
+        return [name for name, pipe in pipes if frozenset((pipe.start_node_name, pipe.end_node_name)) not in needed]
+
 
 def random_network(
     seed: Sequence[int] | int, regime: str = "", inflow_m3_h: float = 0.0, junctions: int = 0
 ) -> Network:
     """A sector drawn from `seed`; what is not given is drawn too. Not every draw has usable pressures: see
     `hydraulics.usable`."""
-    import networkx as nx  # type: ignore[import-untyped]  # ships no types, comes with wntr
+    import networkx as nx
     import wntr
 
     rng = np.random.default_rng(seed)

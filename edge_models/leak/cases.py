@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SPLITS = {"fit": 1, "calibration": 2, "test": 3, "bench": 4}
 """The last is only ever measured on."""
 
+FAULTS = {"fit": 3.0}
+"""How many times as often as elsewhere a split sees what is no leak but can look like one: there is much to learn."""
+
 DAY_H = 24
 EPOCH_H = 447_000
 """First hour of all cases, a multiple of 24 counted since 1970."""
@@ -48,6 +51,16 @@ class Leak:
 
 
 @dataclass(frozen=True, slots=True)
+class Event:
+    """What is no leak and can look like one, from an hour of the case on. column: of the sensor whose fault it is, -1 where
+    it happened in the network."""
+
+    kind: str
+    start: int
+    column: int = -1
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """values (hours, points): what sensors say hour by hour, flows (m3/h) first, then pressures (bar), NaN where nothing.
     stuck: where they repeat themselves. loss (hours, leaks): m3/h. regime: how the sector is fed. effects (leaks, hours,
@@ -61,7 +74,7 @@ class Case:
     leaks: tuple[Leak, ...]
     loss: Floats
     inflow_m3_h: float
-    not_leaks: tuple[str, ...]
+    events: tuple[Event, ...]
     effects: Floats | None = None
 
 
@@ -74,19 +87,19 @@ def draw(split: str, number: int, twins: bool = False) -> Case:
         if not usable(network):
             continue
         try:
-            return _live(rng, network, f"{split}-{number}", twins)
+            return _live(rng, network, f"{split}-{number}", twins, FAULTS.get(split, 1.0))
         except ArithmeticError:
             continue
     raise ArithmeticError(f"case {split}-{number}: expected a usable network within 20 draws")
 
 
-def _live(rng: Generator, network: Network, name: str, twins: bool) -> Case:
+def _live(rng: Generator, network: Network, name: str, twins: bool, faults: float) -> Case:
     hours = int(rng.integers(100, 150)) * DAY_H
     junctions = list(network.model.junction_name_list)
     streets = [junction for junction in junctions if junction.startswith("J")]
     zones = rng.integers(0, 10, len(junctions))
-    demand = _demand(rng, hours)
-    orifices, said = [], []
+    demand = demand_of(rng, hours)
+    orifices, events = [], list[Event]()
     mean_root_m = np.sqrt(35.0)
     drawn = _leaks(rng, hours)
     for start, end, growth_h, share in drawn:
@@ -97,7 +110,7 @@ def _live(rng: Generator, network: Network, name: str, twins: bool) -> Case:
         opened = float(rng.uniform(0.08, 0.5)) * network.inflow_m3_h / mean_root_m
         length = int(rng.integers(1, 4))
         orifices.append(Orifice(str(rng.choice(streets)), int(rng.integers(24, hours - 8)), np.full(length, opened)))
-        said.append("flushing")
+        events.append(Event("flushing", orifices[-1].start))
     changes = []
     if rng.random() < 0.3:
         node = str(rng.choice(streets))
@@ -105,21 +118,19 @@ def _live(rng: Generator, network: Network, name: str, twins: bool) -> Case:
             network.model.get_node(node).base_demand * 3600 + rng.uniform(0.02, 0.08) * network.inflow_m3_h
         )
         changes.append(Change(int(rng.integers(LEARNING_H, hours)), "demand", node, new_m3_h))
-        said.append("consumer")
-    if network.settings:
-        for _ in range(rng.poisson(hours / DAY_H / 350)):
-            kind, supply = network.settings[int(rng.integers(len(network.settings)))]
-            step_m = float(rng.choice([-1, 1]) * rng.uniform(0.5, 5))
-            changes.append(Change(int(rng.integers(LEARNING_H, hours)), kind, supply, step_m))
-            said.append("setting")
-    sensors = [str(node) for node in rng.choice(streets, min(len(streets), int(rng.integers(2, 11))), replace=False)]
+        events.append(Event("consumer", changes[-1].at))
+    moved, closed = _manoeuvres(rng, network, hours, faults)
+    changes += moved + closed
+    events += [Event("setting", change.at) for change in moved] + [Event("valve", change.at) for change in closed]
+    count = int(rng.integers(2, 11) if rng.random() < 0.85 else rng.integers(11, 34))
+    sensors = [str(node) for node in rng.choice(streets, min(len(streets), count), replace=False)]
     live = partial(
         run, network, demand, zones.tolist(), sensors, changes=changes, background=float(rng.uniform(0, 0.2))
     )
     trace = live(orifices=orifices)
     if np.nanmedian(trace.pressure_bar) < 10 * BAR_PER_M:
         raise ArithmeticError("pressure: expected more than 10 m")
-    values, stuck, faults = _measure(rng, trace.flow_m3_h, trace.pressure_bar)
+    values, stuck, broken = measured(rng, trace.flow_m3_h, trace.pressure_bar, faults)
     loss = trace.out_m3_h[:, : len(drawn)]
     leaks = []
     mean_m3_h = float(trace.flow_m3_h.sum(1).mean())
@@ -132,7 +143,31 @@ def _live(rng: Generator, network: Network, name: str, twins: bool) -> Case:
         without = [live(orifices=[*orifices[:i], *orifices[i + 1 :]]) for i in range(len(drawn))]
         moved = [_true(trace) - _true(twin) for twin in without]
         effects = np.array(moved).reshape(len(drawn), *values.shape)
-    return Case(name, network.regime, flows, values, stuck, tuple(leaks), loss, mean_m3_h, (*said, *faults), effects)
+    return Case(name, network.regime, flows, values, stuck, tuple(leaks), loss, mean_m3_h, (*events, *broken), effects)
+
+
+def _manoeuvres(rng: Generator, network: Network, hours: int, faults: float) -> tuple[list[Change], list[Change]]:
+    """Set points that are moved, some of them back after a while, and street valves that are closed or found closed and
+    opened: pressures that change for good, and no water is lost."""
+    moved, closed = [], []
+    if network.settings:
+        for _ in range(rng.poisson(faults * hours / DAY_H / 350)):
+            kind, supply = network.settings[int(rng.integers(len(network.settings)))]
+            step_m = float(rng.choice([-1, 1]) * np.exp(rng.uniform(np.log(0.2), np.log(5))))
+            at = int(rng.integers(LEARNING_H, hours))
+            moved.append(Change(at, kind, supply, step_m))
+            back = at + int(rng.uniform(6, 20 * DAY_H))
+            if rng.random() < 0.4 and back < hours:
+                moved.append(Change(back, kind, supply, -step_m))
+    loops = network.loops()
+    for _ in range(rng.poisson(faults * hours / DAY_H / 600) if loops else 0):
+        at = int(rng.integers(LEARNING_H, hours))
+        pipe = str(rng.choice(loops))
+        closed.append(Change(at, "pipe", pipe, 0.0))
+        back = at + int(rng.uniform(3, 10 * DAY_H))
+        if rng.random() < 0.6 and back < hours:
+            closed.append(Change(back, "pipe", pipe, 1.0))
+    return moved, closed
 
 
 def _true(trace: Trace) -> Floats:
@@ -155,7 +190,7 @@ def _leaks(rng: Generator, hours: int) -> list[tuple[int, int, int, float]]:
     return leaks
 
 
-def _demand(rng: Generator, hours: int) -> Floats:
+def demand_of(rng: Generator, hours: int) -> Floats:
     """(zones, hours) multipliers: a habit, weather, days of rest, holidays, chance."""
     h = np.arange(hours)
     local = h + int(rng.integers(0, 3))
@@ -204,9 +239,11 @@ def _wander(rng: Generator, count: int, deviation: float, memory_h: float) -> Fl
     return np.asarray(lfilter([1.0], [1.0, -keep], steps))
 
 
-def _measure(rng: Generator, flow: Floats, pressure: Floats) -> tuple[Floats, NDArray[np.bool_], list[str]]:
+def measured(
+    rng: Generator, flow: Floats, pressure: Floats, faults: float
+) -> tuple[Floats, NDArray[np.bool_], list[Event]]:
     """What sensors make of the truth: hourly means."""
-    hours, said = len(flow), []
+    hours, events = len(flow), list[Event]()
     step_bar = float(rng.choice([0.001, 0.002, 0.01]))
     noise_bar = float(np.exp(rng.uniform(np.log(0.001), np.log(0.008))))
     seen_p = pressure + rng.normal(0, noise_bar, pressure.shape)
@@ -218,28 +255,34 @@ def _measure(rng: Generator, flow: Floats, pressure: Floats) -> tuple[Floats, ND
     for column in range(values.shape[1]):
         is_flow = column < flow.shape[1]
         typical = float(np.abs(values[:, column]).mean()) * 0.05 if is_flow else 0.1
-        if rng.random() < 0.15 / values.shape[1]:
+        if rng.random() < 0.15 * faults / values.shape[1]:
             begin = int(rng.integers(LEARNING_H, hours))
             over_h = int(rng.uniform(5, 40) * DAY_H)
-            values[begin:, column] += np.clip(np.arange(hours - begin) / over_h, 0, 1) * rng.normal(0, 1.5) * typical
-            said.append("drift")
-        if rng.random() < 0.15 / values.shape[1]:
-            values[int(rng.integers(LEARNING_H, hours)) :, column] += rng.normal(0, 1.2) * typical
-            said.append("jump")
+            values[begin:, column] += np.clip(np.arange(hours - begin) / over_h, 0, 1) * _either(rng, 1.5) * typical
+            events.append(Event("drift", begin, column))
+        if rng.random() < 0.15 * faults / values.shape[1]:
+            begin = int(rng.integers(LEARNING_H, hours))
+            values[begin:, column] += _either(rng, 1.2) * typical
+            events.append(Event("jump", begin, column))
         if rng.random() < 0.6 / values.shape[1]:
             begin = int(rng.integers(24, hours))
             end = min(hours, begin + int(rng.uniform(3, 120)))
             values[begin:end, column] = values[begin, column]
             stuck[begin:end, column] = True
-            said.append("stuck")
+            events.append(Event("stuck", begin, column))
         for _ in range(rng.poisson(hours / DAY_H / 60)):
             begin = int(rng.integers(24, hours))
             values[begin : begin + int(np.exp(rng.uniform(0, np.log(72)))), column] = np.nan
     if rng.random() < 0.3:  # the gateway itself was off
         begin = int(rng.integers(24, hours))
         values[begin : begin + int(rng.uniform(2, 60))] = np.nan
-        said.append("outage")
-    return values, stuck, said
+        events.append(Event("outage", begin))
+    return values, stuck, events
+
+
+def _either(rng: Generator, size: float) -> float:
+    """Up or down, a twentieth to one and a half of the size: small ones are the hard ones."""
+    return float(rng.choice([-1, 1]) * size * np.exp(rng.uniform(np.log(0.05), np.log(1.5))))
 
 
 def subset(case: Case, rng: Generator) -> tuple[list[int], list[int]]:

@@ -1,66 +1,77 @@
 """Simulates cases and keeps what the window makes of them: `python -m edge_models.leak.generate [FOLDER]`.
 
-About 5 s of a core for each case; those that are there already are not made again.
+Two seconds of a core for each case; those that are there already are not made again.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 import warnings
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
-from edge_models.leak.cases import draw, rows_of, subset
+from edge_models.leak.cases import Case, draw, rows_of, subset
+from edge_models.leak.watched import seen_leaks
 
 WORK = Path("build/leak")
-CASES = {"fit": 120, "calibration": 60, "test": 60}
-VARIANTS = {"fit": 2, "calibration": 1, "test": 1}
-"""How many sets of sensors each case is seen with; the first is drawn like all."""
+CASES = {"fit": 600, "calibration": 150, "test": 60}
+
+
+DRY = 3
+"""Every so many cases to learn from are seen without their flow meters too: such sites are rarer, and harder."""
 
 
 def make(job: tuple[str, int, Path]) -> str:
-    """Writes one case: rows and rule's scores by variant, and its truth."""
+    """Writes one case with one set of sensors: rows, rule's scores and the truth; and what is seen without flow meters."""
     split, number, folder = job
-    file = folder / f"{split}-{number}.npz"
-    if file.exists():
+    file, dry = folder / f"{split}-{number}.npz", folder / f"{split}-{number}-dry.npz"
+    also = split == "fit" and number % DRY == 0
+    if file.exists() and (dry.exists() or not also):
         return f"{file.name}: there already"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # wntr warns of every default it takes
-        case = draw(split, number)
+        case = draw(split, number, twins=split != "fit")
     rng = np.random.default_rng([number, 77])
-    out: dict[str, object] = {}
-    for variant in range(VARIANTS[split]):
-        flows, pressures = subset(case, rng)
-        rows, rule = rows_of(case, flows, pressures)
-        out |= {
-            f"rows{variant}": rows.astype(np.float16),
-            f"rule{variant}": rule,
-            f"sensors{variant}": (len(flows), len(pressures)),
-        }
+    flows, pressures = subset(case, rng)
+    columns = flows + pressures
+    sigmas = np.zeros(len(case.leaks))
+    if case.effects is not None:
+        seen = seen_leaks(case, columns, len(flows), [f"s/{column}" for column in columns])
+        sigmas = np.array([leak.sigmas for leak in seen])
     leaks = [(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h) for leak in case.leaks]
-    np.savez_compressed(
+    np.savez(
         file,
-        values=case.values.astype(np.float32),
+        **_seen(case, flows, pressures),  # type: ignore[arg-type]  # names and arrays
         leaks=np.array(leaks).reshape(-1, 5),
+        sigmas=sigmas,
         loss=case.loss.astype(np.float32),
         inflow=case.inflow_m3_h,
         regime=case.regime,
-        not_leaks=list(case.not_leaks),
-        **out,  # type: ignore[arg-type]  # names and arrays
+        not_leaks=[event.kind for event in case.events],
     )
+    if also:
+        others = subset(case, rng)[1] or list(range(case.flows, case.values.shape[1]))
+        np.savez(dry, **_seen(case, [], others))  # type: ignore[arg-type]  # names and arrays
     return f"{file.name}: {case.regime}, {len(leaks)} leaks"
+
+
+def _seen(case: Case, flows: list[int], pressures: list[int]) -> dict[str, object]:
+    rows, rule = rows_of(case, flows, pressures)
+    return {"rows": rows.astype(np.float16), "rule": rule, "sensors": (len(flows), len(pressures))}
 
 
 def main(folder: Path = WORK) -> None:
     """All cases, two at a time."""
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [(split, number, folder) for split, count in CASES.items() for number in range(count)]
+    begun = time.monotonic()
     with get_context("spawn").Pool(2) as pool:
         for done, said in enumerate(pool.imap_unordered(make, jobs), 1):
             if done % 20 == 0 or done == len(jobs):
-                print(f"{done} of {len(jobs)}: {said}", flush=True)
+                print(f"{done} of {len(jobs)}, {time.monotonic() - begun:.0f} s: {said}", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,16 +6,18 @@ All others are false, those for a leak that is found already too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gateway.verdict import Decider, Decision
+from edge_models.leak.trial import tried
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from gateway.verdict import Decision
 
     Floats = NDArray[np.float64]
 
@@ -25,49 +27,66 @@ AFTER_H = 24
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A gateway's scores, hour by hour from `first` on, NaN where there is none, and the leaks that ran: (start, end,
-    growth_h, share, m3_h) each."""
+    """A gateway's scores, hour by hour of its case, NaN where there is none, and the leaks that ran: (start, end, growth_h,
+    share, m3_h) each. sigmas: by how much each is visible (`watched.SeenLeak`). kind: "flow", "pressure" or "both"."""
 
-    first: int
     scores: Floats
     leaks: Floats
-    sensors: tuple[int, int]
+    sigmas: Floats
+    kind: str
+    regime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of a leak that was watched. delay_h: None where it was not found."""
+
+    share: float
+    m3_h: float
+    growth_h: float
+    sigmas: float
+    delay_h: float | None
 
 
 @dataclass(slots=True)
 class Tally:
-    """What came of it. delays_h: of found leaks; missed, found: (share, m3_h, growth_h) of each leak."""
+    """What came of it. alerts: (score when raised, whether it found a leak). kind, regime: of a Course, empty for many."""
 
-    found: list[tuple[float, float, float]] = field(default_factory=list)
-    missed: list[tuple[float, float, float]] = field(default_factory=list)
-    delays_h: list[float] = field(default_factory=list)
-    false: int = 0
+    kind: str = ""
+    regime: str = ""
+    fates: list[Fate] = field(default_factory=list)
+    alerts: list[tuple[float, bool]] = field(default_factory=list)
     months: float = 0.0
+    calm_h: int = 0
     alarm_h: int = 0
 
     def add(self, other: Tally) -> None:
-        self.found += other.found
-        self.missed += other.missed
-        self.delays_h += other.delays_h
-        self.false += other.false
+        self.fates += other.fates
+        self.alerts += other.alerts
         self.months += other.months
+        self.calm_h += other.calm_h
         self.alarm_h += other.alarm_h
 
     @property
+    def found(self) -> int:
+        return sum(fate.delay_h is not None for fate in self.fates)
+
+    @property
+    def false(self) -> int:
+        return sum(not right for _, right in self.alerts)
+
+    @property
     def share_found(self) -> float:
-        return len(self.found) / max(1, len(self.found) + len(self.missed))
+        return self.found / max(1, len(self.fates))
 
     @property
     def false_a_month(self) -> float:
         return self.false / max(self.months, 1e-9)
 
-
-def raised(course: Course, decision: Decision) -> Iterator[int]:
-    """Hours in which an alert is raised."""
-    decider = Decider(decision)
-    for i, score in enumerate(course.scores.tolist()):
-        if decider.step((course.first + i) * 3600.0, score).raised:
-            yield course.first + i
+    @property
+    def alarm_share(self) -> float:
+        """Of the time without a leak."""
+        return self.alarm_h / max(self.calm_h, 1)
 
 
 def paired(leaks: Sequence[tuple[float, float]], hours: Sequence[float]) -> dict[int, int]:
@@ -82,56 +101,73 @@ def paired(leaks: Sequence[tuple[float, float]], hours: Sequence[float]) -> dict
     return found_by
 
 
-def tally(course: Course, decision: Decision) -> Tally:
-    """The count for one gateway."""
-    out = Tally(months=float(np.isfinite(course.scores).sum()) / MONTH_H)
-    leaks = course.leaks.tolist()
-    hours = list(raised(course, decision))
-    found_by = paired([(leak[0], leak[1]) for leak in leaks], hours)
-    out.false = len(hours) - len(found_by)
-    for i, (start, end, growth_h, share, m3_h) in enumerate(leaks):
-        if not np.isfinite(course.scores[max(0, int(start) - course.first) : int(end) - course.first]).any():
-            continue  # nobody was watching yet
-        if i in found_by:
-            out.found.append((share, m3_h, growth_h))
-            out.delays_h.append(hours[found_by[i]] - start)
-        else:
-            out.missed.append((share, m3_h, growth_h))
+def tallies(courses: Sequence[Course], decisions: Sequence[Decision]) -> list[list[Tally]]:
+    """The count of each gateway, for each decision."""
+    hours = max(len(course.scores) for course in courses)
+    scores = np.full((len(courses), hours), np.nan)
+    for row, course in zip(scores, courses, strict=True):
+        row[: len(course.scores)] = course.scores
+    out = []
+    for raised, alarmed in tried(scores, decisions):
+        out.append([_tally(course, raised[i], alarmed[i]) for i, course in enumerate(courses)])
     return out
 
 
-def total(courses: Sequence[Course], decision: Decision) -> Tally:
-    """The count for many."""
+def _tally(course: Course, raised: NDArray[np.bool_], alarmed: NDArray[np.bool_]) -> Tally:
+    judged = np.isfinite(course.scores)
+    alerts = np.flatnonzero(raised[: len(judged)])
+    spans = [(start, end) for start, end, *_ in course.leaks.tolist()]
+    found_by = paired(spans, (alerts + 1).tolist())  # raised at the end of an hour
+    calm = judged.copy()
+    for start, end in spans:
+        calm[int(start) : int(end)] = False
+    out = Tally(course.kind, course.regime, months=float(judged.sum()) / MONTH_H, calm_h=int(calm.sum()))
+    out.alarm_h = int((calm & alarmed[: len(judged)]).sum())
+    right = set(found_by.values())
+    out.alerts = [(float(course.scores[hour]), i in right) for i, hour in enumerate(alerts.tolist())]
+    for i, (start, end, growth_h, share, m3_h) in enumerate(course.leaks.tolist()):
+        if judged[int(start) : int(end)].any():  # else nobody was watching yet
+            delay_h = float(alerts[found_by[i]] + 1 - start) if i in found_by else None
+            out.fates.append(Fate(share, m3_h, growth_h, float(course.sigmas[i]), delay_h))
+    return out
+
+
+def total(each: Sequence[Tally]) -> Tally:
+    """The count of many."""
     out = Tally()
-    for course in courses:
-        out.add(tally(course, decision))
+    for one in each:
+        out.add(one)
     return out
 
 
-def interval(
-    courses: Sequence[Course], decision: Decision, seed: int = 0
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """95 % intervals of the share found and of false alerts a month, by bootstrap over gateways."""
-    each = [tally(course, decision) for course in courses]
-    counts = np.array([(len(t.found), len(t.found) + len(t.missed), t.false, t.months) for t in each], float)
-    drawn = counts[np.random.default_rng(seed).integers(0, len(each), (2000, len(each)))].sum(1)
-    share = drawn[:, 0] / np.maximum(drawn[:, 1], 1)
-    false = drawn[:, 2] / np.maximum(drawn[:, 3], 1e-9)
-    low, high = np.percentile(share, [2.5, 97.5]), np.percentile(false, [2.5, 97.5])
-    return (float(low[0]), float(low[1])), (float(high[0]), float(high[1]))
+def _drawn(each: Floats, seed: int = 0) -> Floats:
+    """(draws, columns): sums over gateways drawn with replacement, for intervals. each (gateways, columns)."""
+    return np.asarray(each[np.random.default_rng(seed).integers(0, len(each), (2000, len(each)))].sum(1))
 
 
-def gain(
-    ours: tuple[Sequence[Course], Decision], theirs: tuple[Sequence[Course], Decision], seed: int = 0
-) -> tuple[float, tuple[float, float]]:
+def _between(shares: Floats) -> tuple[float, float]:
+    low, high = np.percentile(shares, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def intervals(each: Sequence[Tally]) -> tuple[tuple[float, float], tuple[float, float], tuple[float, float]]:
+    """95 % intervals of the share found, of false alerts a month and of the share of calm time in alarm, by bootstrap over
+    gateways."""
+    rows = [(t.found, len(t.fates), t.false, t.months, t.alarm_h, t.calm_h) for t in each]
+    found, leaks, false, months, alarm_h, calm_h = _drawn(np.array(rows, float)).T
+    return (
+        _between(found / np.maximum(leaks, 1)),
+        _between(false / np.maximum(months, 1e-9)),
+        _between(alarm_h / np.maximum(calm_h, 1)),
+    )
+
+
+def gain(ours: Sequence[Tally], theirs: Sequence[Tally]) -> tuple[float, tuple[float, float]]:
     """By how much more leaks are found than by another detector on the same gateways, as a share, and its 95 % interval
     by bootstrap over gateways."""
-    pairs = [(tally(mine, ours[1]), tally(other, theirs[1])) for mine, other in zip(ours[0], theirs[0], strict=True)]
-    counts = np.array([(len(a.found) - len(b.found), len(a.found) + len(a.missed)) for a, b in pairs], float)
-    drawn = counts[np.random.default_rng(seed).integers(0, len(counts), (2000, len(counts)))].sum(1)
-    shares = drawn[:, 0] / np.maximum(drawn[:, 1], 1)
-    low, high = np.percentile(shares, [2.5, 97.5])
-    return float(counts[:, 0].sum() / max(counts[:, 1].sum(), 1)), (float(low), float(high))
+    counts = np.array([(a.found - b.found, len(a.fates)) for a, b in zip(ours, theirs, strict=True)], float)
+    drawn = _drawn(counts)
+    return float(counts[:, 0].sum() / max(counts[:, 1].sum(), 1)), _between(drawn[:, 0] / np.maximum(drawn[:, 1], 1))
 
 
 def wilson(found: int, count: int) -> tuple[float, float]:

@@ -10,13 +10,13 @@ import json
 import math
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_models.leak.cases import DAY_H, EPOCH_H, Case, draw, subset
+from edge_models.leak.cases import DAY_H, EPOCH_H, Case, Event, draw, subset
 from gateway.alert import Alert, AlertKind
 from gateway.app import read_site
 from gateway.judge import Judge
@@ -73,17 +73,28 @@ class SeenLeak:
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """In hours of the case: raised at the end of an hour; cleared: the end of the case while it lasts. pressure: the first
-    that its reasons name, empty where they name none."""
+    that its reasons name, empty where they name none. hidden_named, hidden_random: whether the score is below the threshold
+    with the two points named first, or two others, as usual; None where there are not four points."""
 
     raised: float
     cleared: float
     pressure: str = ""
+    hidden_named: bool | None = None
+    hidden_random: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accusation:
+    """A sensor fault that was alerted, in hours of the case. column: of the sensor."""
+
+    raised: float
+    column: int
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
     """What came of one gateway. judged (hours,): whether the watch had a score. rule (hours,): the score of its rule.
-    values (hours, points): flows first."""
+    values (hours, points): flows first. accusations, events: what was said of sensors, and what happened that is no leak."""
 
     name: str
     flows: int
@@ -93,6 +104,8 @@ class Watched:
     leaks: tuple[SeenLeak, ...]
     alarms: tuple[Alarm, ...]
     rule: Floats
+    accusations: tuple[Accusation, ...] = ()
+    events: tuple[Event, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -105,22 +118,21 @@ def watch_case(number: int) -> Watched:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # wntr warns of every default it takes
         case = draw(SPLIT, number, twins=True)
-    flows, pressures = subset(case, np.random.default_rng([number, 77]))
+    return watch(case, *subset(case, np.random.default_rng([number, 77])))
+
+
+def watch(case: Case, flows: Sequence[int], pressures: Sequence[int]) -> Watched:
+    """Lives through a case with the sensors in these columns."""
     columns = [*flows, *pressures]
     points = tuple(f"secteur/p{column}" for column in columns)
     site, watches = _site(points, len(flows))
-    judged, rule, alerts = _live(site, watches, case, columns)
-    hours = len(case.values)
-    alarms = tuple(
-        Alarm(
-            _hour(alert.raised_s),
-            hours if alert.cleared_s is None else _hour(alert.cleared_s),
-            next((reason.point for reason in alert.reasons if reason.point in points[len(flows) :]), ""),
-        )
-        for alert in alerts
-    )
-    leaks = _seen(case, columns, len(flows), points)
-    return Watched(case.name, len(flows), points, case.values[:, columns], judged, leaks, alarms, rule)
+    life = _Life(site, watches[0], points, len(flows))
+    life.go_through(case, columns)
+    leaks = seen_leaks(case, columns, len(flows), points)
+    events = tuple(event for event in case.events if event.column < 0 or event.column in columns)
+    values = case.values[:, columns]
+    said = tuple(sorted(life.alarms.values(), key=lambda alarm: alarm.raised)), life.rule, tuple(life.accusations)
+    return Watched(case.name, len(flows), points, values, life.judged, leaks, *said, events)
 
 
 def _hour(time_s: float) -> float:
@@ -129,40 +141,69 @@ def _hour(time_s: float) -> float:
 
 def _site(points: Sequence[str], flows: int) -> tuple[Site, list[Watch]]:
     roles = {"flow": points[:flows], "pressure": points[flows:]}
-    inputs = "".join(
-        f"{role} = {json.dumps(list(names))}\n" for role, names in roles.items() if names
-    )
+    inputs = "".join(f"{role} = {json.dumps(list(names))}\n" for role, names in roles.items() if names)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "site.toml"
         file.write_text(SITE + inputs, encoding="utf-8")
         return read_site(file)
 
 
-def _live(
-    site: Site, watches: Sequence[Watch], case: Case, columns: Sequence[int]
-) -> tuple[NDArray[np.bool_], Floats, list[Alert]]:
-    """Two readings an hour, that differ by a hair unless the sensor is stuck."""
-    judge = Judge(site, watches)
-    (watch,) = watches
-    hours = len(case.values)
-    judged, rule = np.zeros(hours, bool), np.zeros(hours)
-    alerts: dict[str, Alert] = {}
-    hair = np.where(case.stuck, 0.0, 1e-6)
-    for hour in range(hours):
-        for part in (0, 1):
-            row = (case.values[hour] + (hair[hour] if part else -hair[hour]))[columns].tolist()
-            values = {f"p{column}": v if math.isfinite(v) else None for column, v in zip(columns, row, strict=True)}
-            flaws = {name: MISSING for name, value in values.items() if value is None}
-            judge.take(Snapshot("secteur", (EPOCH_H + hour + part / 2) * 3600.0, values, flaws))
-        said = judge.tick((EPOCH_H + hour + 1) * 3600.0).alerts
-        alerts |= {alert.id: alert for alert in said if alert.kind is AlertKind.LEAK}
-        judged[hour] = watch.score is not None
-        rule[hour] = watch.latest.rule_score if watch.latest is not None else 0.0
-    return judged, rule, sorted(alerts.values(), key=lambda alert: alert.raised_s)
+class _Life:
+    """The hours of a case, and what was said in them."""
+
+    def __init__(self, site: Site, watch: Watch, points: Sequence[str], flows: int) -> None:
+        self._judge, self._watch, self._points, self._flows = Judge(site, [watch]), watch, points, flows
+        self.judged, self.rule = np.zeros(0, bool), np.zeros(0)
+        self.alarms: dict[str, Alarm] = {}
+        self.accusations: list[Accusation] = []
+
+    def go_through(self, case: Case, columns: Sequence[int]) -> None:
+        """Two readings an hour, that differ by a hair unless the sensor is stuck."""
+        hours = len(case.values)
+        self.judged, self.rule = np.zeros(hours, bool), np.zeros(hours)
+        hair = np.where(case.stuck, 0.0, 1e-6)
+        for hour in range(hours):
+            for part in (0, 1):
+                row = (case.values[hour] + (hair[hour] if part else -hair[hour]))[columns].tolist()
+                values = {f"p{c}": v if math.isfinite(v) else None for c, v in zip(columns, row, strict=True)}
+                flaws = {name: MISSING for name, value in values.items() if value is None}
+                self._judge.take(Snapshot("secteur", (EPOCH_H + hour + part / 2) * 3600.0, values, flaws))
+            for alert in self._judge.tick((EPOCH_H + hour + 1) * 3600.0).alerts:
+                self._note(alert, hours)
+            features = self._watch.latest
+            self.judged[hour] = self._watch.score is not None
+            self.rule[hour] = features.rule_score if features is not None else 0.0
+
+    def _note(self, alert: Alert, hours: int) -> None:
+        raised, over = _hour(alert.raised_s), hours if alert.cleared_s is None else _hour(alert.cleared_s)
+        if alert.kind is AlertKind.SENSOR_FAULT and alert.cleared_s is None:
+            self.accusations.append(Accusation(raised, int(alert.reasons[0].point.removeprefix("secteur/p"))))
+        if alert.kind is not AlertKind.LEAK:
+            return
+        if (known := self.alarms.get(alert.id)) is not None:
+            self.alarms[alert.id] = replace(known, cleared=over)
+            return
+        named = list(dict.fromkeys(reason.point for reason in alert.reasons))
+        pressure = next((point for point in named if point in self._points[self._flows :]), "")
+        others = [point for point in self._points if point not in named[:2]]
+        hidden: list[bool | None] = [None, None]
+        if named and len(others) >= 2:
+            picked = np.random.default_rng(int(raised)).choice(others, min(2, len(named)), replace=False).tolist()
+            hidden = [self._quiet_without(points, alert.threshold) for points in (named[:2], picked)]
+        self.alarms[alert.id] = Alarm(raised, over, pressure, *hidden)
+
+    def _quiet_without(self, points: Sequence[str], threshold: float) -> bool:
+        features = self._watch.latest
+        assert features is not None
+        assert features.ease is not None
+        return self._watch.model.judge(features.ease(dict.fromkeys(points, 0.0))) < threshold
 
 
-def _seen(case: Case, columns: Sequence[int], flows: int, points: Sequence[str]) -> tuple[SeenLeak, ...]:
-    assert case.effects is not None
+def seen_leaks(case: Case, columns: Sequence[int], flows: int, points: Sequence[str]) -> tuple[SeenLeak, ...]:
+    """The leaks of a case as a gateway with these columns could see them; sigmas are NaN without twins."""
+    if case.effects is None:  # how they show was not simulated
+        shown = [(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h) for leak in case.leaks]
+        return tuple(SeenLeak(*one, math.nan, ()) for one in shown)
     effects = case.effects[:, :, columns]
     sigma = spreads(case.values[:, columns] - effects.sum(0), flows)
     out = []
@@ -206,5 +247,5 @@ def spreads(clean: Floats, flows: int) -> Floats:
         warnings.simplefilter("ignore", RuntimeWarning)  # the median of nothing is NaN, as it should be
         spread = 1.4826 * np.nanmedian(np.abs(np.concatenate(sizes)), 0)
     spread = np.maximum(np.nan_to_num(spread, nan=np.inf), 1e-6)
-    by_pressure = spread[PRESSURES:].reshape(3, -1).min(0)
+    by_pressure = spread[PRESSURES : len(spread) - flows].reshape(3, -1).min(0)
     return np.append(spread[[USUAL_FLOW, OFFSET]].min(), by_pressure) if flows else by_pressure

@@ -30,7 +30,8 @@ class Features:
     rule_score: what the simple rule of this kind of watch says; above 1 it would alert.
     ease: these features as they would be had some points, by name, departed from their usual by only a share (0 to 1) of
     what they did; what explains a score asks for it (gateway.explanation). None where a window cannot say.
-    certain: something that needs no network, such as a device that reports its own failure.
+    certain: something that needs no network, such as a device that reports its own failure. suspects: sensors that measure
+    something else than what they are there for, each with why; the weight is how sure that is, above 1.
     """
 
     time_s: float
@@ -39,6 +40,7 @@ class Features:
     rule_score: float
     ease: Callable[[Mapping[str, float]], Features] | None = None
     certain: bool = False
+    suspects: Sequence[Reason] = ()
 
 
 class Window(Protocol):
@@ -46,6 +48,10 @@ class Window(Protocol):
 
     step_s: float
     """How often the watch is judged, in seconds."""
+
+    steps: int
+    channels: Sequence[str]
+    """The shape of `Features.x`; no channels where they are the points of the site."""
 
     def add(self, point: str, start_s: float, period_s: float, aggregate: Aggregate, unit: str) -> None:
         """Takes in one point's summary; points of one watch come in any order within a step, steps in order of time.

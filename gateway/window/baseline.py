@@ -12,10 +12,12 @@ Residuals, hour by hour, one column each, in this order:
     others           each pressure given the other pressures (ridge regressions with each left out in turn, from one
                      inverse)
     pressure given   each pressure given the net inflow
+    inlet            each flow against the same hour of such days
 
 Each hour counts by 1 / variance at that hour of the day, which is how a small steady loss is seen best: quiet nights count
 most. Over 3, 24 and 72 hours this gives an estimate of the added flow or lost pressure, and its z, in units of what the
-same estimate did over the four weeks.
+same estimate did over the four weeks. A fourth holds the last day against the week before it: what a leak that has been
+repaired left in the four weeks does not hide the next one from it.
 """
 
 from __future__ import annotations
@@ -30,12 +32,16 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Whole = NDArray[np.int64]
 
-SPANS_H = (3, 24, 72)
-LOOKBACK_H = max(SPANS_H) + 24
+SPANS_H = (3, 24, 72, 24)
+ESTIMATES = len(SPANS_H)
+WEEK = 3
+"""The estimate against the week before, which is this many hours back:"""
+WEEK_FROM_H, WEEK_TO_H = 216, 48
+LOOKBACK_H = WEEK_FROM_H + 24
 """Hours before the first one asked for that `Baseline.judge` must be given."""
 
 USUAL_FLOW, OFFSET, FLOW_GIVEN, PRESSURES = 0, 1, 2, 3
-"""Columns of residuals; from PRESSURES on three blocks of one column a pressure: usual, others, given."""
+"""Columns of residuals; from PRESSURES on three blocks of one column a pressure: usual, others, given; then the inlets."""
 
 LEAST_H = 12 * 24
 """A point with fewer hours in the four weeks is left out."""
@@ -62,9 +68,11 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Hours held against a baseline. z, size (spans, hours, residuals): see the module, NaN where unknown, sizes in m3/h
-    and bar. Of the lookback too, (LOOKBACK_H + hours): hourly (, residuals) each hour's own z; net, expected_net in m3/h."""
+    """Hours held against a baseline. pressures: how many. z, size (ESTIMATES, hours, residuals): see the module, NaN where
+    unknown, sizes in m3/h and bar. Of the lookback too, (LOOKBACK_H + hours): hourly (, residuals) each hour's own z; net,
+    expected_net in m3/h."""
 
+    pressures: int
     z: Floats
     size: Floats
     hourly: Floats
@@ -90,7 +98,7 @@ class _Usual:
         values = np.where(known, stretch.values, np.nan)
         points = _usual_day(stretch, values)
         expected = points[stretch.rest, stretch.hour]
-        scale = np.fmax(1.4826 * _median(np.abs(values - expected)), PRESSURE_FLOOR_BAR)
+        scale = np.fmax(1.4826 * median(np.abs(values - expected)), PRESSURE_FLOOR_BAR)
         size = np.abs(points[:, :, : stretch.flows]).mean((0, 1))
         share = size / max(float(size.sum()), 1e-9)
         net = _net(values[:, : stretch.flows], expected[:, : stretch.flows], share)
@@ -105,7 +113,7 @@ class _Usual:
         net = _net(values[:, :flows], expected[:, :flows], self.share)
         pressures = values[:, flows:]
         if pressures.shape[1]:  # an unknown pressure moves like the known ones do
-            common = np.nan_to_num(_median((deviation[:, flows:] / self.scale[flows:]).T))
+            common = np.nan_to_num(median((deviation[:, flows:] / self.scale[flows:]).T))
             stand_in = np.where(self.known[flows:], expected[:, flows:] + common[:, None] * self.scale[flows:], 0.0)
             pressures = np.where(np.isnan(pressures), stand_in, pressures)
         return _Seen(net, self.net[stretch.rest, stretch.hour], deviation, pressures)
@@ -123,13 +131,15 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Relations:
-    """How net inflow and pressures go together, as ridge regressions on standardised values."""
+    """How net inflow and pressures go together, as ridge regressions on standardised values. precision (pressures): how well
+    each is known from the others, in 1 / bar2."""
 
     centre: Floats
     spread: Floats
     flow_by_pressures: Floats
     pressures_by_flow: Floats
     pressures_by_others: Floats
+    precision: Floats
 
     @classmethod
     def learn(cls, stretch: Stretch, usual: _Usual, seen: _Seen) -> Self:
@@ -146,6 +156,7 @@ class _Relations:
             flow_by_pressures=np.linalg.solve(_gram(by_pressures), by_pressures.T @ x[:, _CLOCK]),
             pressures_by_flow=np.linalg.solve(_gram(by_flow), by_flow.T @ x[:, _CLOCK + 2 :]),
             pressures_by_others=inverse / np.diag(inverse[_CLOCK:]),
+            precision=np.diag(inverse[_CLOCK:]) / spread[_CLOCK + 2 :] ** 2,
         )
 
     def residuals(self, stretch: Stretch, usual: _Usual, seen: _Seen) -> Floats:
@@ -169,13 +180,14 @@ class _Relations:
         flow_given[no_flow | unknown.all(1)] = np.nan  # with no pressure at all too
         more = seen.net - seen.expected_net
         offset = seen.net - _scaled(seen.net, seen.expected_net)
-        return np.column_stack([more, offset, flow_given, drop, others, given])
+        inlets = seen.deviation[:, : stretch.flows]
+        return np.column_stack([more, offset, flow_given, drop, others, given, inlets])
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """Four weeks of a sector, ready to hold other hours against. mid, sigma (24, residuals): what is usual by hour of
-    the day; inflation (spans, residuals): by how much estimates vary more than independent hours would."""
+    the day; inflation (ESTIMATES, residuals): by how much estimates vary more than independent hours would."""
 
     usual: _Usual
     relations: _Relations
@@ -194,15 +206,15 @@ class Baseline:
         relations = _Relations.learn(stretch, usual, seen)
         residuals = relations.residuals(stretch, usual, seen)
         by_hour = _grid(stretch, residuals)
-        mid = np.nan_to_num(_median(by_hour))
-        spread = 1.4826 * _median(np.abs(by_hour - mid))
+        mid = np.nan_to_num(median(by_hour))
+        spread = 1.4826 * median(np.abs(by_hour - mid))
         floor = np.full(residuals.shape[1], PRESSURE_FLOOR_BAR)
-        floor[:PRESSURES] = FLOW_FLOOR_M3_H + FLOW_FLOOR_SHARE * usual.level
+        floor[:PRESSURES] = floor[len(floor) - stretch.flows :] = FLOW_FLOOR_M3_H + FLOW_FLOOR_SHARE * usual.level
         around = (np.roll(spread, 1, 0) + 2 * spread + np.roll(spread, -1, 0)) / 4
         sigma = np.maximum(np.nan_to_num(around, nan=1e3), floor)
         residuals -= mid[stretch.hour]
         z, _, _ = _estimates(residuals, sigma[stretch.hour], len(residuals))
-        inflation = np.maximum(np.nan_to_num(1.4826 * _median(np.abs(z), axis=1), nan=1.0), 1.0)
+        inflation = np.maximum(np.nan_to_num(1.4826 * median(np.abs(z), axis=1), nan=1.0), 1.0)
         return cls(usual, relations, mid, sigma, inflation)
 
     @property
@@ -213,9 +225,17 @@ class Baseline:
     def judge(self, stretch: Stretch) -> Judged:
         """All hours of a stretch but its first LOOKBACK_H."""
         seen = self.usual.see(stretch)
-        residuals = self.relations.residuals(stretch, self.usual, seen) - self.mid[stretch.hour]
+        residuals = self._residuals(stretch, seen)
         z, size, hourly = _estimates(residuals, self.sigma[stretch.hour], len(residuals) - LOOKBACK_H)
-        return Judged(z / self.inflation[:, None, :], size, hourly, seen.net, seen.expected_net)
+        pressures = stretch.values.shape[1] - stretch.flows
+        return Judged(pressures, z / self.inflation[:, None, :], size, hourly, seen.net, seen.expected_net)
+
+    def departures(self, stretch: Stretch) -> Floats:
+        """(hours, residuals) of a stretch, in m3/h and bar."""
+        return self._residuals(stretch, self.usual.see(stretch))
+
+    def _residuals(self, stretch: Stretch, seen: _Seen) -> Floats:
+        return np.asarray(self.relations.residuals(stretch, self.usual, seen) - self.mid[stretch.hour])
 
 
 _CLOCK = 9
@@ -268,11 +288,17 @@ def _estimates(residuals: Floats, sigma: Floats, wanted: int) -> tuple[Floats, F
     weight = np.where(known, 1 / sigma**2, 0.0)
     parts = np.stack([weight, np.where(known, hourly / sigma, 0.0), known])
     z, size = [], []
-    for span in SPANS_H:
+    for span in SPANS_H[:WEEK]:
         total, moment, counted = _trailing(parts, span, wanted)
         total[counted < max(1, span / 3)] = np.nan
         size.append(moment / total)
         z.append(size[-1] * np.sqrt(total))
+        if span == SPANS_H[WEEK]:
+            day_total, day_size = total, size[-1]
+    total, moment, counted = _trailing(parts, WEEK_FROM_H, wanted) - _trailing(parts, WEEK_TO_H, wanted)
+    total[counted < (WEEK_FROM_H - WEEK_TO_H) / 3] = np.nan
+    size.append(day_size - moment / total)
+    z.append(size[-1] / np.sqrt(1 / day_total + 1 / total))
     return np.array(z), np.array(size), hourly
 
 
@@ -290,12 +316,12 @@ def _trailing(x: Floats, span: int, wanted: int) -> Floats:
 def _usual_day(stretch: Stretch, values: Floats) -> Floats:
     """(2, 24, columns): the median by hour on working days; on days of rest that plus a smoothed difference."""
     grid, rest = _grid(stretch, values), _days_of_rest(stretch)
-    working = _median(grid[~rest]) if (~rest).any() else _median(grid)
-    everyday = _median(grid)
+    working = median(grid[~rest]) if (~rest).any() else median(grid)
+    everyday = median(grid)
     working = np.where(np.isnan(working), everyday, working)
     free = working.copy()
     if rest.sum() >= 3:
-        apart = np.nan_to_num(_median(grid[rest]) - working)
+        apart = np.nan_to_num(median(grid[rest]) - working)
         free += (np.roll(apart, 1, 0) + 2 * apart + np.roll(apart, -1, 0)) / 4
     return np.nan_to_num(np.stack([working, free]))
 
@@ -315,7 +341,7 @@ def _days_of_rest(stretch: Stretch) -> Flags:
     return rest
 
 
-def _median(x: Floats, axis: int = 0) -> Floats:
+def median(x: Floats, axis: int = 0) -> Floats:
     """Median without NaN, NaN where there is nothing else (np.nanmedian is many times slower on small arrays)."""
     ordered = np.sort(x, axis)
     count = np.isfinite(x).sum(axis, keepdims=True)

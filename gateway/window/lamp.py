@@ -13,7 +13,7 @@ a driver are read about once an hour. `Lamps` judges any number of lamps at once
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
@@ -233,6 +233,8 @@ class LampWindow:
     """See the module. Raises ValueError for roles that it does not know or that are missing."""
 
     step_s = HOUR_S
+    steps = len(QUANTITIES)
+    channels: Sequence[str] = FEATURES
 
     def __init__(self, inputs: Inputs) -> None:
         if unknown := sorted(set(inputs) - set(ROLES)):

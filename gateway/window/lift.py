@@ -15,7 +15,7 @@ too: drive_current (of a run), vibration (RMS), levelling (distance from the lan
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -181,6 +181,8 @@ class LiftWindow:
     """See the module. Raises ValueError for roles that it does not know or that are missing."""
 
     step_s = 3_600.0
+    steps = len(QUANTITIES)
+    channels: Sequence[str] = FEATURES
 
     def __init__(self, inputs: Inputs) -> None:
         if unknown := sorted(set(inputs) - set(ROLES)):

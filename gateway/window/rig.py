@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -41,6 +41,8 @@ class RigWindow:
     """See the module. Raises ValueError for roles that it does not know or that are missing."""
 
     step_s = STEP_S
+    steps = STEPS
+    channels: Sequence[str] = ()  # one a point of the site
 
     def __init__(self, inputs: Inputs) -> None:
         if set(inputs) != {"signal"} or len(inputs["signal"]) < 2:

@@ -10,7 +10,9 @@ What an hour's features are depends on the HISTORY_S before it and on nothing el
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +22,21 @@ from gateway.summary import Aggregate
 from gateway.unit import convert
 from gateway.window import Features, Inputs
 from gateway.window.baseline import (
+    ESTIMATES,
     FLOW_GIVEN,
     LOOKBACK_H,
     OFFSET,
     PRESSURES,
     SPANS_H,
     USUAL_FLOW,
+    WEEK,
     Baseline,
     Flags,
     Floats,
     Judged,
     Stretch,
 )
+from gateway.window.departure import Departures, eased
 
 HOUR_S = 3600.0
 RENEWED_H = 48
@@ -57,22 +62,31 @@ CHANNELS = (
         "offset_share_72h",
     ),
     *("flow_given_3h", "flow_given_24h", "flow_given_72h"),
-    *("drop_3h_max", "drop_3h_mean", "drop_3h_min", "drop_24h_max", "drop_24h_mean", "drop_24h_min"),
+    *("flow_week", "offset_week", "flow_given_week", "inlet_week_max", "inlet_week_min"),
+    *("drop_week_max", "drop_week_second", "drop_week_mean", "drop_week_min"),
+    *("others_week_max", "others_week_second", "others_week_min", "given_week_max", "given_week_mean"),
+    *("alone_24h_max", "alone_24h_min", "alone_week_max", "alone_week_min", "uniform_24h", "uniform_week"),
+    *("drop_3h_max", "drop_3h_second", "drop_3h_mean", "drop_3h_min"),
+    *("drop_24h_max", "drop_24h_second", "drop_24h_mean", "drop_24h_min"),
+    *("drop_72h_max", "drop_72h_second", "drop_72h_mean", "drop_72h_min"),
     *("others_3h_max", "others_3h_second", "others_3h_min", "others_24h_max", "others_24h_second", "others_24h_mean"),
     *("others_24h_min", "others_72h_max", "others_72h_second", "others_72h_min"),
-    *("given_3h_max", "given_3h_mean", "given_24h_max", "given_24h_mean", "given_24h_min", "given_72h_mean"),
+    *("given_3h_max", "given_3h_mean", "given_24h_max", "given_24h_second", "given_24h_mean", "given_24h_min"),
+    *("given_72h_max", "given_72h_second", "given_72h_mean"),
+    *("inlet_3h_max", "inlet_3h_min", "inlet_24h_max", "inlet_24h_min", "inlet_72h_max", "inlet_72h_min"),
     *("common_drop_24h", "largest_drop_24h", "step_flow", "step_drop", "step_others", "step_both"),
     *("has_flow", "has_pressure", "has_others", "pressures", "fresh", "known"),
 )
 CLIP = 10.0
 """Channels lie within -CLIP and CLIP; z beyond it are as sure as can be."""
 
-STUCK_H, OFTEN_STUCK_H = 3, 18
-"""After so many hours without the least change a value is no measurement: the former where the point usually moves."""
+DAY_STUCK_H, STUCK_H, OFTEN_STUCK_H = 24, 3, 18
+"""After so many hours without the least change people are told; a value is no measurement: at once where the point usually
+moves, later where it often stands still."""
 
 PLAUSIBLE_BAR = (-1.0, 40.0)
-LEAST_Z = 2.0
-"""From there on something is a reason."""
+EASED_H = 7 * 24
+"""So far back goes what is asked of a scorer when it explains itself."""
 
 STEP_FROM, RULE_NIGHTS_Z, RULE_STEP = 2.0, 6.0, 30.0
 """The rule alerts at this z of the flow added over three days (mostly nights: minimum night flow), or at this sum of hourly
@@ -84,6 +98,8 @@ class SectorWindow:
     that days are those people live by; without it UTC days serve, and the hour that clocks change stays unknown to it."""
 
     step_s = HOUR_S
+    steps = len(LAGS_H)
+    channels: Sequence[str] = CHANNELS
 
     def __init__(self, inputs: Inputs, utc_offset_s: Callable[[float], float] | None = None) -> None:
         flows, pressures = list(inputs.get("flow", ())), list(inputs.get("pressure", ()))
@@ -114,7 +130,7 @@ class SectorWindow:
         self._baseline: Baseline | None = None
         self._renewed_h: int | None = None
         self._usually_stuck = np.zeros(len(self.points), bool)
-        self._latest: _Latest | None = None
+        self._latest: Departures | None = None
 
     def add(self, point: str, start_s: float, period_s: float, aggregate: Aggregate, unit: str) -> None:
         column = self._column[point]
@@ -156,12 +172,37 @@ class SectorWindow:
     def features(self, now_s: float) -> Features | None:
         now_h = int(now_s // HOUR_S)
         self.advance(now_h)
-        if self.missing(now_s) or self._latest is None:
+        if self.missing(now_s) or self._latest is None or self._baseline is None:
             return None
         rows = self._rows.between(now_h - 1 - LAGS_H[0], now_h)
         x = stacked(rows[:, :-1])[-1]
         evidence = sorted(self._latest.evidence(self.points), key=lambda reason: -reason.weight)
-        return Features(now_s, x, evidence, float(rows[-1, -1]))
+        suspects = (*self._latest.suspects(self.points), *self._stuck_points(now_h))
+        seen = Features(now_s, x, evidence, float(rows[-1, -1]), suspects=suspects)
+        return replace(seen, ease=partial(self._eased, seen, self._baseline))
+
+    def _stuck_points(self, now_h: int) -> Iterator[Reason]:
+        """Points that have said the very same for a day, which they do not usually."""
+        raw = self._hours.between(now_h - DAY_STUCK_H, now_h).reshape(DAY_STUCK_H, 4, -1)
+        seconds, low, high = raw[:, 0], raw[:, 2], raw[:, 3]
+        stuck = (seconds > 0).all(0) & (low.min(0) == high.max(0)) & ~self._usually_stuck
+        stuck[: self._flows] &= high[-1, : self._flows] != 0  # a closed inlet gives nothing all day
+        for column in np.flatnonzero(stuck).tolist():
+            unit = "m3/h" if column < self._flows else "bar"
+            text = f"la même valeur depuis {DAY_STUCK_H} h au moins : le capteur est figé"
+            yield Reason(self.points[column], f"stuck_{DAY_STUCK_H}h", 1.0, text, float(low[-1, column]), None, unit)
+
+    def _eased(self, seen: Features, baseline: Baseline, shares: Mapping[str, float]) -> Features:
+        """See `Features.ease`: what the last EASED_H hours would have been, held against that baseline."""
+        now_h = int(seen.time_s // HOUR_S)
+        stretch = self._stretch(now_h - EASED_H - LOOKBACK_H, now_h)
+        named = {reason.point: reason for reason in seen.evidence}
+        parts = {self._column[point]: (named.get(point), share) for point, share in shares.items()}
+        judged, made = self._held_against(baseline, eased(stretch, baseline, parts))
+        rows = self._rows.between(now_h - 1 - LAGS_H[0], now_h)
+        rows[-EASED_H:] = made
+        evidence = sorted(Departures(judged, baseline, stretch).evidence(self.points), key=lambda one: -one.weight)
+        return Features(seen.time_s, stacked(rows[:, :-1])[-1], evidence, float(rows[-1, -1]))
 
     def missing(self, now_s: float) -> str:
         if self._first_h is None:
@@ -207,11 +248,17 @@ class SectorWindow:
         if self._baseline is None:
             return np.zeros((end_h - begin_h, len(CHANNELS) + 1))
         stretch = self._stretch(begin_h - LOOKBACK_H, end_h)
-        judged = self._baseline.judge(stretch)
+        judged, rows = self._held_against(self._baseline, stretch)
+        self._latest = Departures(judged, self._baseline, stretch)
+        return rows
+
+    @staticmethod
+    def _held_against(baseline: Baseline, stretch: Stretch) -> tuple[Judged, Floats]:
+        """The hours of a stretch but its first LOOKBACK_H, and their rows: CHANNELS and the rule's score."""
+        judged = baseline.judge(stretch)
         known = np.isfinite(stretch.values)
         fresh = np.array([known[i : i + 24].mean() for i in range(LOOKBACK_H - 23, len(known) - 23)])
-        self._latest = _Latest(judged, self._baseline, stretch)
-        return np.column_stack([channels(judged, self._baseline, fresh), rule_scores(judged)])
+        return judged, np.column_stack([channels(judged, baseline, fresh), rule_scores(judged)])
 
     def _stretch(self, begin_h: int, end_h: int, learning: bool = False) -> Stretch:
         values = self._values(begin_h, end_h, learning)
@@ -241,29 +288,43 @@ class SectorWindow:
 def channels(judged: Judged, baseline: Baseline, fresh: Floats) -> Floats:
     """(hours, CHANNELS) of judged hours; fresh (hours): share of the last day's values that are known."""
     z, size = judged.z, judged.size
-    hours, pressures = z.shape[1], (z.shape[2] - PRESSURES) // 3
+    hours, pressures = z.shape[1], judged.pressures
+    ends = PRESSURES + 3 * pressures
     share = size[:, :, OFFSET] / baseline.level_m3_h
     if pressures:
-        by_sensor = z[:, :, PRESSURES:].reshape(3, hours, 3, pressures)
-        bar = size[1, :, PRESSURES : PRESSURES + 2 * pressures].reshape(hours, 2, pressures)
+        by_sensor = z[:, :, PRESSURES:ends].reshape(ESTIMATES, hours, 3, pressures)
+        bar = size[:, :, PRESSURES : PRESSURES + 2 * pressures].reshape(ESTIMATES, hours, 2, pressures)
+        precision = baseline.relations.precision
     else:
-        by_sensor, bar = np.full((3, hours, 3, 1), np.nan), np.full((hours, 2, 1), np.nan)
-    most, second, mean, least = _pooled(by_sensor)  # each (spans, hours, kinds)
+        by_sensor, bar = np.full((ESTIMATES, hours, 3, 1), np.nan), np.full((ESTIMATES, hours, 2, 1), np.nan)
+        precision = np.ones(1)
+    most, second, mean, least = _pooled(by_sensor)  # each (ESTIMATES, hours, kinds)
     drop, others, given = 0, 1, 2
-    bar_most, _, bar_mean, _ = _pooled(bar)
+    bar_most, _, bar_mean, _ = _pooled(bar[1])
+    alone_most, _, _, alone_least = _pooled(alone(by_sensor, bar, precision))
+    together = mean[:, :, drop] * uniform(bar[:, :, drop])
+    inlets = z[:, :, ends:] if z.shape[2] > ends + 1 else np.full((ESTIMATES, hours, 1), np.nan)
+    inlet_most, _, _, inlet_least = _pooled(inlets)
     known = np.isfinite(by_sensor[1])
     steps = _steps(judged)
     columns = [
         *(z[span, :, column] for column in (USUAL_FLOW, OFFSET) for span in range(3)),
         *(40 * share[1], 80 * share[2]),
         *(z[span, :, FLOW_GIVEN] for span in range(3)),
-        *(of[span, :, drop] for span in (0, 1) for of in (most, mean, least)),
+        *(z[WEEK, :, column] for column in (USUAL_FLOW, OFFSET, FLOW_GIVEN)),
+        *(inlet_most[WEEK], inlet_least[WEEK]),
+        *(of[WEEK, :, drop] for of in (most, second, mean, least)),
+        *(of[WEEK, :, others] for of in (most, second, least)),
+        *(most[WEEK, :, given], mean[WEEK, :, given]),
+        *(alone_most[1], alone_least[1], alone_most[WEEK], alone_least[WEEK], together[1], together[WEEK]),
+        *(of[span, :, drop] for span in range(3) for of in (most, second, mean, least)),
         *(most[0, :, others], second[0, :, others], least[0, :, others]),
         *(most[1, :, others], second[1, :, others], mean[1, :, others], least[1, :, others]),
         *(most[2, :, others], second[2, :, others], least[2, :, others]),
         *(most[0, :, given], mean[0, :, given]),
-        *(most[1, :, given], mean[1, :, given], least[1, :, given]),
-        mean[2, :, given],
+        *(most[1, :, given], second[1, :, given], mean[1, :, given], least[1, :, given]),
+        *(most[2, :, given], second[2, :, given], mean[2, :, given]),
+        *(of[span] for span in range(3) for of in (inlet_most, inlet_least)),
         20 * bar_mean[:, drop],
         40 * bar_most[:, others],
         *(np.sqrt(step) for step in steps),
@@ -278,6 +339,26 @@ def channels(judged: Judged, baseline: Baseline, fresh: Floats) -> Floats:
     return np.asarray(np.clip(_zeroed(np.column_stack(columns)), -CLIP, CLIP))
 
 
+def alone(z: Floats, size: Floats, precision: Floats) -> Floats:
+    """(ESTIMATES, hours, pressures): each pressure's z against the others, times the share of all that pressures depart by
+    which an error of that sensor alone would explain. z, size (ESTIMATES, hours, kinds, pressures), kinds: usual,
+    others."""
+    drop, others = np.nan_to_num(size[:, :, 0]), np.nan_to_num(size[:, :, 1])
+    whole = (drop * others * precision).sum(-1, keepdims=True)
+    share = np.clip(others**2 * precision / np.maximum(whole, 1e-12), 0, 1)
+    return np.asarray(z[:, :, 1] * share)
+
+
+def uniform(drop: Floats) -> Floats:
+    """(ESTIMATES, hours): 1 where all pressures have dropped by the same bars, 0 where as many rose as dropped, or only one
+    is known."""
+    known = np.isfinite(drop)
+    count = np.maximum(known.sum(-1), 1)
+    drop = np.nan_to_num(drop)
+    even = (drop.sum(-1) / count) ** 2 / np.maximum((drop**2).sum(-1) / count, 1e-12)
+    return np.asarray(np.where(known.sum(-1) > 1, even, 0.0))
+
+
 def rule_scores(judged: Judged) -> Floats:
     """(hours,): minimum night flow and CUSUM; above 1 the rule would alert."""
     flow, _, others = _steps(judged)
@@ -289,7 +370,7 @@ def _steps(judged: Judged) -> tuple[Floats, Floats, Floats]:
     """A CUSUM over the last three days, each (hours,): how much the hourly z have been above STEP_FROM without a break, of
     the flow, and of the pressure that moved most against its usual day and against the others."""
     hours, span = judged.z.shape[1], SPANS_H[2]
-    pressures = (judged.z.shape[2] - PRESSURES) // 3
+    pressures = judged.pressures
     columns = [USUAL_FLOW, *range(PRESSURES, PRESSURES + 2 * pressures)]
     above = np.clip(_zeroed(judged.hourly[-hours - span + 1 :, columns]), -6, 6) - STEP_FROM
     backwards = np.lib.stride_tricks.sliding_window_view(above, span, axis=0)[..., ::-1]
@@ -319,66 +400,6 @@ def _pooled(z: Floats) -> tuple[Floats, Floats, Floats, Floats]:
 
 def _zeroed(x: Floats) -> Floats:
     return np.where(np.isnan(x), 0.0, x)
-
-
-class _Latest:
-    """The last judged hour, for reasons and for the rule."""
-
-    def __init__(self, judged: Judged, baseline: Baseline, stretch: Stretch) -> None:
-        self.judged, self.baseline, self.stretch = judged, baseline, stretch
-        self.flows, self.pressures = stretch.flows, stretch.values.shape[1] - stretch.flows
-        self._z, self._size = _zeroed(judged.z[:, -1]), judged.size[:, -1]
-
-    def evidence(self, points: Sequence[str]) -> Iterator[Reason]:
-        """The strongest reason of each point that has one."""
-        if self.flows:
-            column, span = self._strongest((USUAL_FLOW, OFFSET))
-            if self._z[span, column] >= LEAST_Z:
-                yield self._flow(points[self._leading_flow()], column, span)
-        for i in range(self.pressures):
-            column, span = self._strongest((PRESSURES + self.pressures + i, PRESSURES + i))
-            if self._z[span, column] >= LEAST_Z:
-                yield self._pressure(points[self.flows + i], column, span)
-
-    def _strongest(self, columns: Sequence[int]) -> tuple[int, int]:
-        span, which = divmod(int(np.argmax(self._z[:, columns])), len(columns))
-        return columns[which], span
-
-    def _flow(self, point: str, column: int, span: int) -> Reason:
-        z, added, hours = float(self._z[span, column]), float(self._size[span, column]), SPANS_H[span]
-        if span == 0:
-            seen = float(np.nanmean(self.judged.net[-hours:]))
-            usual = float(self.judged.expected_net[-hours:].mean())
-            quiet = np.argsort(self.baseline.usual.net[0])[:6]
-            when = "débit de nuit" if self.stretch.hour[-1] in quiet else "débit"
-            text = f"{when} {_number(seen, 1)} m³/h contre {_number(usual, 1)} ± {_number(added / z, 1)} attendu"
-        else:
-            more = f"{_number(added, 1, sign=True)} ± {_number(added / z, 1)} m³/h"
-            text = f"débit {more} par rapport à l'habitude, sur {hours} h"
-        return Reason(point, f"{'flow' if column == USUAL_FLOW else 'offset'}_{hours}h", z, text)
-
-    def _leading_flow(self) -> int:
-        """The flow that is most above its own usual day over the last three hours."""
-        expected = self.baseline.usual.points[self.stretch.rest[-3:], self.stretch.hour[-3:]]
-        seen = self.stretch.values[-3:, : self.flows] - expected[:, : self.flows]
-        return int(np.argmax(_zeroed(seen).mean(0)))
-
-    def _pressure(self, point: str, column: int, span: int) -> Reason:
-        z, lost, hours = float(self._z[span, column]), float(self._size[span, column]), SPANS_H[span]
-        usual = column < PRESSURES + self.pressures
-        against = "aux mêmes heures des quatre dernières semaines" if usual else "aux autres capteurs"
-        less = f"{_number(-lost, 3, sign=True)} ± {_number(lost / z, 3)} bar"
-        return Reason(
-            point,
-            f"{'drop' if usual else 'others'}_{hours}h",
-            z,
-            f"pression {less} par rapport {against}, sur {hours} h",
-        )
-
-
-def _number(value: float, digits: int, sign: bool = False) -> str:
-    """As French people write it, with a true minus."""
-    return f"{value:{'+' if sign else ''}.{digits}f}".replace(".", ",").replace("-", "−")
 
 
 def _run(same: Flags, hours: int) -> Flags:

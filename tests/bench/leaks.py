@@ -1,5 +1,5 @@
 """How well leaks are found on networks that no model has learnt from: `guet bench leaks --json FILE [--networks N]
-[--seed S] [--plots FOLDER]`.
+[--seed S] [--plots FOLDER]`; with `--ltown L-TOWN.inp` a year on that network instead.
 
 Each simulated sector is lived through by the product's own site, judge and watch, with the shipped model
 (`edge_models.leak.watched`). An alert finds one leak at most; all others are false. Rivals see the same values; those
@@ -27,6 +27,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # edge_models is not installed
 
 from edge_models.leak.cases import EPOCH_H  # noqa: E402
+from edge_models.leak.ltown import year  # noqa: E402
 from edge_models.leak.matching import MONTH_H, paired, wilson  # noqa: E402
 from edge_models.leak.rivals import crossings, cusum, ewma, metronome, night_flow  # noqa: E402
 from edge_models.leak.watched import Alarm, SeenLeak, Watched, watch_case  # noqa: E402
@@ -62,13 +63,20 @@ class Count:
         return sum(delay is not None for delay in self.delays_h)
 
 
-def run(networks: int = 24, seed: int = 1, plots: str = "") -> dict[str, Any]:
+def run(networks: int = 24, seed: int = 1, plots: str = "", ltown: str = "") -> dict[str, Any]:
     """The report."""
     try:
         require_wntr()
     except ImportError as error:
         raise SystemExit(f"guet bench leaks: {error}") from None
-    lives = list(_lived(range(seed * NETWORKS_A_SEED, seed * NETWORKS_A_SEED + networks)))
+    if ltown:
+        if not Path(ltown).exists():
+            raise SystemExit(f"guet bench leaks: --ltown {ltown}: no such file; expected L-TOWN.inp of BattLeDIM")
+        sys.stderr.write("L-Town, une année : quelques minutes\n")
+        lives = [year(ltown, seed)]
+        networks = 1
+    else:
+        lives = list(_lived(range(seed * NETWORKS_A_SEED, seed * NETWORKS_A_SEED + networks)))
     if plots:
         folder = Path(plots)
         folder.mkdir(parents=True, exist_ok=True)
@@ -141,6 +149,8 @@ def report(lives: Sequence[Watched]) -> dict[str, Any]:
             **_figures(ours),
             **_by_leak(ours),
             "first_named_pressure": first_named(lives),
+            "hidden_inputs": hidden(lives),
+            "not_leaks": not_leaks(lives),
             "by_sensors": {
                 kind: _figures(some)
                 for kind in ("both", "flow", "pressure")
@@ -195,7 +205,7 @@ def _by_leak(counts: Sequence[Count]) -> dict[str, Any]:
 
 
 def visibility(leak: SeenLeak) -> str:
-    """ "visible" above 5 sigmas, "faint" from 3 on, "invisible" below."""
+    """ "visible" above 5 sigmas, "faint" from 3 on, "invisible" below or where that was not simulated."""
     return "visible" if leak.sigmas > VISIBLE else "faint" if leak.sigmas >= FAINT else "invisible"
 
 
@@ -241,6 +251,41 @@ def first_named(lives: Sequence[Watched]) -> dict[str, Any]:
         "low": round(low, 3),
         "high": round(high, 3),
     }
+
+
+def hidden(lives: Sequence[Watched]) -> dict[str, Any]:
+    """Of alerts at gateways with four points or more, how many would not have been with the two points named first as usual,
+    and how many with two others so."""
+    asked = [alarm for life in lives for alarm in life.alarms if alarm.hidden_named is not None]
+    named, others = sum(bool(a.hidden_named) for a in asked), sum(bool(a.hidden_random) for a in asked)
+    return {"alerts": len(asked), "silent_without_named": named, "silent_without_others": others}
+
+
+SOON_H, LONG_H = 5 * DAY_H, 30 * DAY_H
+
+
+def not_leaks(lives: Sequence[Watched]) -> dict[str, Any]:
+    """By kind of what is no leak: how often it happened while somebody watched, how often a false alert came within five
+    days (thirty for a drift), and of sensors' faults how often that one was accused. Accusations of good sensors apart."""
+    kinds: dict[str, dict[str, int]] = {}
+    blamed = 0
+    for life in lives:
+        found_by = paired([(leak.start, leak.end) for leak in life.leaks], [alarm.raised for alarm in life.alarms])
+        false = [alarm.raised for i, alarm in enumerate(life.alarms) if i not in found_by.values()]
+        just = set()
+        for event in life.events:
+            if not life.judged[event.start :].any() or not life.judged[: event.start].any():
+                continue
+            row = kinds.setdefault(event.kind, {"happened": 0, "false_alert": 0, "accused": 0})
+            row["happened"] += 1
+            within_h = LONG_H if event.kind == "drift" else SOON_H
+            row["false_alert"] += any(event.start < hour <= event.start + within_h for hour in false)
+            if event.column >= 0:
+                rightly = [a for a in life.accusations if a.column == event.column and a.raised > event.start]
+                just.update(rightly)
+                row["accused"] += bool(rightly)
+        blamed += sum(accusation not in just for accusation in life.accusations)
+    return {**dict(sorted(kinds.items())), "good_sensors_accused": blamed}
 
 
 def flattered(lives: Sequence[Watched], scores: Sequence[Floats], budget: float) -> dict[str, Any]:

@@ -153,6 +153,16 @@ def test_all_faults_are_told_at_once(play: Callable[[str], Replayed]) -> None:
     assert len(told.value.faults) == 2
 
 
+def test_a_block_out_of_place_is_one_fault_not_one_a_line(play: Callable[[str], Replayed]) -> None:
+    def block(day: int) -> str:
+        return "".join(f"2026-01-{day:02}T{hour:02}:00:00Z,porte/door_speed,250\n" for hour in range(24))
+
+    with pytest.raises(ReadingsError) as told:
+        play(HEAD + block(5) + block(3) + block(6) + block(4))
+    assert ["line 26" in told.value.faults[0], "line 74" in told.value.faults[1]] == [True, True]
+    assert len(told.value.faults) == 2
+
+
 def test_the_command_writes_the_same_bytes_twice_and_reads_packed_files(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(SITE)
     with gzip.open(tmp_path / "readings.csv.gz", "wt") as packed:

@@ -218,3 +218,15 @@ def test_what_was_first_usual_outlives_a_restart(model: Model) -> None:
     assert after.state()["window"] == before.state()["window"]
     old = {key: value for key, value in before.state().items() if key != "window"}
     Watch(ENTRY, model, UNITS).restore(old)
+
+
+def test_a_network_that_asks_for_other_inputs_than_its_window_makes_is_refused_before_anything_starts() -> None:
+    leak = load_model(ROOT / "edge_models/leak")
+    network = leak.card.model
+    assert network is not None
+    other = network.model_copy(update={"channels": ["odd", *network.channels[1:]]})
+    old = Model(leak.card.model_copy(update={"model": other}), leak._interpreter)
+    entry = WatchEntry(name="secteur", model="leak", inputs={"flow": ["debit/flow"]})
+    with pytest.raises(ModelError) as caught:
+        Watch(entry, old, {"debit/flow": "m3/h"})
+    assert all(part in str(caught.value) for part in ("secteur", "leak/card.toml", "odd", "fit.py"))

@@ -1,14 +1,16 @@
 """How `guet bench leaks` counts: on lives written by hand, without a simulation."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from edge_models.leak.cases import Event
 from edge_models.leak.matching import paired, wilson
 from edge_models.leak.rivals import crossings, cusum, ewma, metronome, night_flow
-from edge_models.leak.watched import Alarm, SeenLeak, Watched, most_sigmas, spreads
-from tests.bench.leaks import count, first_named, picture, report, run, visibility
+from edge_models.leak.watched import Accusation, Alarm, SeenLeak, Watched, most_sigmas, spreads
+from tests.bench.leaks import count, first_named, hidden, not_leaks, picture, report, run, visibility
 
 HOURS = 100 * 24
 JUDGED_FROM = 30 * 24
@@ -83,6 +85,23 @@ def test_the_first_named_pressure_is_right_if_it_is_one_of_the_two_that_move_mos
     alarms = (Alarm(1010, 1100, "s/2"), Alarm(1310, 1400, "s/3"), Alarm(1710, 1800), Alarm(2000, 2010, "s/1"))
     named = first_named([life(leaks, alarms)])
     assert (named["alerts"], named["right"], named["unnamed"]) == (3, 1, 1)
+
+
+def test_what_hiding_does_is_counted_where_there_was_enough_to_hide() -> None:
+    alarms = (Alarm(1010, 1100, "s/2", True, False), Alarm(1310, 1400, "s/2", True, True), Alarm(1500, 1510))
+    assert hidden([life((), alarms)]) == {"alerts": 2, "silent_without_named": 2, "silent_without_others": 1}
+
+
+def test_false_alerts_after_what_is_no_leak_and_sensors_accused_are_counted_by_kind() -> None:
+    events = (Event("setting", 1000), Event("drift", 1200, 2), Event("jump", 100, 3))
+    alarms = (Alarm(1050, 1060), Alarm(1200 + 29 * 24, 2000), Alarm(2300, 2310))
+    said = (Accusation(1300, 2), Accusation(1400, 1))
+    one = replace(life((leak(2290, 2320),), alarms), events=events, accusations=said)
+    counted = not_leaks([one])
+    assert counted["setting"] == {"happened": 1, "false_alert": 1, "accused": 0}
+    assert counted["drift"] == {"happened": 1, "false_alert": 1, "accused": 1}
+    assert "jump" not in counted, "nobody watched yet"
+    assert counted["good_sensors_accused"] == 1
 
 
 def test_an_interval_of_wilson_is_that_of_the_textbook() -> None:

@@ -1,0 +1,149 @@
+"""How the latest hours of a water sector depart from its usual, in words, and what they would have been without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from gateway.alert import Reason
+from gateway.window.baseline import (
+    OFFSET,
+    PRESSURES,
+    SPANS_H,
+    USUAL_FLOW,
+    WEEK,
+    Baseline,
+    Judged,
+    Stretch,
+    median,
+)
+
+LEAST_Z = 2.0
+"""From there on something is a reason."""
+
+SUSPECT_Z, ALONE = 8.0, 0.9
+"""A sensor is suspect when it is so far from what the others say, and that alone explains so much of all that is seen."""
+
+DROP, OTHERS, FLOW, ADDED = "drop", "others", "flow", "offset"
+"""What a reason's feature begins with: a pressure against its usual day, against the others; the inflow against its usual
+day, against that day scaled."""
+
+
+class Departures:
+    """The last judged hour."""
+
+    def __init__(self, judged: Judged, baseline: Baseline, stretch: Stretch) -> None:
+        self.judged, self.baseline, self.stretch = judged, baseline, stretch
+        self.flows, self.pressures = stretch.flows, judged.pressures
+        self._z, self._size = np.nan_to_num(judged.z[:, -1]), judged.size[:, -1]
+
+    def evidence(self, points: Sequence[str]) -> Iterator[Reason]:
+        """The strongest reason of each point that has one."""
+        if self.flows:
+            column, span = self._strongest((USUAL_FLOW, OFFSET))
+            if self._z[span, column] >= LEAST_Z:
+                yield self._flow(points[self._leading_flow()], column, span)
+        for i in range(self.pressures):
+            column, span = self._strongest((PRESSURES + self.pressures + i, PRESSURES + i))
+            if self._z[span, column] >= LEAST_Z:
+                yield self._pressure(i, points[self.flows + i], column, span)
+
+    def suspects(self, points: Sequence[str]) -> Iterator[Reason]:
+        """Pressures whose error would explain all that is seen, where water would not: no other pressure moves with it, and
+        it rose, or the inflow is measured and has not grown."""
+        z, size = (
+            of[1:WEEK, -1, PRESSURES : PRESSURES + 2 * self.pressures].reshape(WEEK - 1, 2, -1)
+            for of in (self.judged.z, self.judged.size)
+        )
+        if np.isfinite(z[0, 1]).sum() < 2 or np.nanmax(np.abs(z[:, 1])) < SUSPECT_Z:
+            return
+        # Estimates hold each hour at a few sigmas, lest one counts for a day; how far a sensor is off needs all of it.
+        raw = self.baseline.departures(self.stretch)[:, PRESSURES : PRESSURES + 2 * self.pressures]
+        hours = SPANS_H[1:WEEK]
+        off = np.array([np.nan_to_num(median(raw[-span:])) for span in hours]).reshape(WEEK - 1, 2, -1)
+        precision = self.baseline.relations.precision
+        whole = (off[:, 0] * off[:, 1] * precision).sum(-1, keepdims=True)
+        share = off[:, 1] ** 2 * precision / np.maximum(whole, 1e-12)
+        sure = np.nan_to_num(off[:, 1] * np.abs(z[:, 1] / size[:, 1]))
+        as_ever = self.flows > 0 and float(self._z[1:, [USUAL_FLOW, OFFSET]].max()) < LEAST_Z
+        for i in range(self.pressures):
+            span = int(np.argmax(np.abs(sure[:, i])))
+            by_itself, by_others = off[span, :, i].tolist()
+            if abs(sure[span, i]) < SUSPECT_Z or not ALONE <= share[span, i] <= 1 / ALONE:
+                continue
+            if by_itself * by_others <= 0 or abs(by_itself) < 0.5 * abs(by_others):
+                continue
+            if by_others < 0 or as_ever:
+                yield self._suspect(i, points[self.flows + i], float(sure[span, i]), by_others, hours[span])
+
+    def _suspect(self, i: int, point: str, sure: float, lost: float, hours: int) -> Reason:
+        moved = f"pression {_number(-lost, 3, sign=True)} bar sur {hours} h"
+        text = f"{moved}, que ni les autres capteurs ni le débit n'expliquent"
+        values = self.stretch.values[-hours:, self.flows + i]
+        seen = float(np.nanmean(values)) if np.isfinite(values).any() else None
+        usual = None if seen is None else seen + lost
+        return Reason(point, f"alone_{hours}h", abs(sure) / SUSPECT_Z, text, seen, usual, "bar")
+
+    def _strongest(self, columns: Sequence[int]) -> tuple[int, int]:
+        span, which = divmod(int(np.argmax(self._z[:, columns])), len(columns))
+        return columns[which], span
+
+    def _flow(self, point: str, column: int, span: int) -> Reason:
+        z, added, hours = float(self._z[span, column]), float(self._size[span, column]), SPANS_H[span]
+        seen = float(np.nanmean(self.judged.net[-hours:]))
+        if span == 0:
+            usual = float(self.judged.expected_net[-hours:].mean())
+            quiet = np.argsort(self.baseline.usual.net[0])[:6]
+            when = "débit de nuit" if self.stretch.hour[-1] in quiet else "débit"
+            text = f"{when} {_number(seen, 1)} m³/h contre {_number(usual, 1)} ± {_number(added / z, 1)} attendu"
+        else:
+            usual = seen - added
+            more = f"{_number(added, 1, sign=True)} ± {_number(added / z, 1)} m³/h"
+            than = "la semaine d'avant" if span == WEEK else "l'habitude"
+            text = f"débit {more} par rapport à {than}, sur {hours} h"
+        return Reason(point, f"{FLOW if column == USUAL_FLOW else ADDED}_{_name(span)}", z, text, seen, usual, "m3/h")
+
+    def _leading_flow(self) -> int:
+        """The flow that is most above its own usual day over the last three hours."""
+        expected = self.baseline.usual.points[self.stretch.rest[-3:], self.stretch.hour[-3:]]
+        seen = self.stretch.values[-3:, : self.flows] - expected[:, : self.flows]
+        return int(np.argmax(np.nan_to_num(seen).mean(0)))
+
+    def _pressure(self, i: int, point: str, column: int, span: int) -> Reason:
+        z, lost, hours = float(self._z[span, column]), float(self._size[span, column]), SPANS_H[span]
+        usual = column < PRESSURES + self.pressures
+        against = "aux mêmes heures des quatre dernières semaines" if usual else "aux autres capteurs"
+        if span == WEEK:
+            against = "à la semaine d'avant" if usual else "aux autres capteurs et à la semaine d'avant"
+        less = f"{_number(-lost, 3, sign=True)} ± {_number(lost / z, 3)} bar"
+        text = f"pression {less} par rapport {against}, sur {hours} h"
+        values = self.stretch.values[-hours:, self.flows + i]
+        seen = float(np.nanmean(values)) if np.isfinite(values).any() else None
+        before = None if seen is None else seen + lost
+        return Reason(point, f"{DROP if usual else OTHERS}_{_name(span)}", z, text, seen, before, "bar")
+
+
+def eased(stretch: Stretch, baseline: Baseline, parts: Mapping[int, tuple[Reason | None, float]]) -> Stretch:
+    """The stretch as it would be had the points in these columns departed, as the reason says, by a share only."""
+    departures = baseline.departures(stretch)
+    values, pressures = stretch.values.copy(), stretch.values.shape[1] - stretch.flows
+    for column, (reason, share) in parts.items():
+        kind = reason.feature.split("_")[0] if reason is not None else ""
+        if column < stretch.flows:
+            excess = departures[:, OFFSET if kind == ADDED else USUAL_FLOW]
+        else:
+            block = pressures if kind == OTHERS else 0
+            excess = -departures[:, PRESSURES + block + column - stretch.flows]
+        values[:, column] -= (1 - share) * np.nan_to_num(excess)
+    return replace(stretch, values=values)
+
+
+def _name(span: int) -> str:
+    return "week" if span == WEEK else f"{SPANS_H[span]}h"
+
+
+def _number(value: float, digits: int, sign: bool = False) -> str:
+    """As French people write it, with a true minus."""
+    return f"{value:{'+' if sign else ''}.{digits}f}".replace(".", ",").replace("-", "−")
