@@ -19,6 +19,9 @@ MOST_REASONS = 5
 MOST_ASKED = 12
 """Candidates, the strongest first, whose part in the score is asked for: two scores each."""
 
+SEEN_SHARE = 0.01
+"""Of the weight that the scorer gives, so much goes by the window's evidence."""
+
 HALVINGS = 10
 Scorer = Callable[[Features], float]
 
@@ -37,7 +40,7 @@ def reasons_of(scorer: Scorer, features: Features) -> tuple[Reason, ...]:
             added = scorer(ease(dict.fromkeys(points - {point}, 0.0))) - with_none
             parts[point] = max(0.0, (taken + added) / 2)
         if any(parts.values()):
-            weighed = _shared(asked, parts)
+            weighed = _named(_shared(asked, parts), asked)
     weighed = sorted((reason for reason in weighed if reason.weight > 0), key=lambda reason: -reason.weight)
     weighed = weighed[:MOST_REASONS]
     total = sum(reason.weight for reason in weighed)
@@ -77,6 +80,13 @@ def _shared(asked: Sequence[Reason], parts: dict[str, float]) -> list[Reason]:
     """Reasons with the part of their point; several of one point share it as the window weighed them."""
     total = {point: sum(reason.weight for reason in asked if reason.point == point) for point in parts}
     return [replace(reason, weight=parts[reason.point] * reason.weight / total[reason.point]) for reason in asked]
+
+
+def _named(weighed: Sequence[Reason], asked: Sequence[Reason]) -> list[Reason]:
+    """The same, with a little of the window's own evidence: what the scorer could have done without is named last."""
+    scored, seen = sum(reason.weight for reason in weighed), sum(reason.weight for reason in asked)
+    pairs = zip(weighed, asked, strict=True)
+    return [replace(one, weight=one.weight + SEEN_SHARE * scored * own.weight / seen) for one, own in pairs]
 
 
 def _change(reason: Reason, share: float) -> Change:
