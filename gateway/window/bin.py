@@ -10,7 +10,7 @@ Roles: distance (mm) is needed; temperature (Cel) tells fire, tilt (a flag, or d
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import partial
@@ -73,6 +73,8 @@ class BinWindow:
     """See the module. Raises ValueError for roles that it does not know or that are missing."""
 
     step_s = STEP_S
+    steps = 1
+    channels: Sequence[str] = CHANNELS
 
     def __init__(self, inputs: Inputs, zone: tzinfo) -> None:
         if unknown := sorted(set(inputs) - set(ROLES)):

@@ -221,7 +221,7 @@ def test_what_was_first_usual_outlives_a_restart(model: Model) -> None:
 
 
 def test_a_network_that_asks_for_other_inputs_than_its_window_makes_is_refused_before_anything_starts() -> None:
-    leak = load_model(ROOT / "edge_models/leak")
+    leak = load_model(Path(__file__).resolve().parents[2] / "edge_models" / "leak")
     network = leak.card.model
     assert network is not None
     other = network.model_copy(update={"channels": ["odd", *network.channels[1:]]})
