@@ -204,7 +204,7 @@ def window_s(entry: ConditionEntry, place: Place, day: date) -> tuple[float, flo
 
 
 def next_edge_s(entry: ConditionEntry, place: Place, time_s: float) -> float:
-    """The next begin or end of its hours after `time_s`; within eight days there is one."""
+    """The next begin or end of its hours after `time_s`; inf where the sun leaves it none within eight days."""
     today = place.local(time_s).date()
     edges = [
         edge_s

@@ -178,7 +178,9 @@ class Node:
             record = FileRecord(file_number=file, record_number=at // 2, record_data=padded[at : at + step])
             answer = self._patiently(self._client.write_file_record, record)
             if answer.isError():
-                self._refused(self._inputs(16, 1)[0])
+                for _ in range(10):  # it says why with its next look at its registers
+                    self._refused(self._inputs(16, 1)[0])
+                    time.sleep(0.1)
                 raise self._refuses(say(f"le fichier {file} à l'octet {at}", f"file {file} at byte {at}"), answer)
 
     def _patiently(self, request: Callable[..., ModbusPDU], record: FileRecord) -> ModbusPDU:

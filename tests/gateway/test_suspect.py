@@ -52,7 +52,7 @@ def test_a_power_cut_changes_nothing():
 
 def test_a_score_that_falls_without_the_suspect_rests_on_it():
     quiet = Features(0.0, 0 * X, [], 0.0)
-    features = Features(0.0, X, [], 0.0, lambda shares: quiet, [ODD])
+    features = Features(0.0, X, [], 0.0, lambda shares: quiet, suspects=[ODD])
     assert rests_on(lambda seen: float(seen.x.sum()), features, 0.5) == [ODD]
     assert rests_on(lambda seen: 1.0, features, 0.5) == ()
     assert rests_on(lambda seen: 1.0, replace(features, suspects=()), 0.5) == ()
