@@ -65,6 +65,7 @@ class PowerCut:
         self._cut(before, now)
 
     def _cut(self, before: _Written, now: _Written) -> None:
+        self._dark()
         after = self.folder.with_name(str(int(self.folder.name) + 1))
         after.mkdir()
         for name in (self._files.main, self._files.journal, *self._files.others):
@@ -75,4 +76,3 @@ class PowerCut:
                 file.truncate(kept)
         self.folder = after
         self.happened = True
-        self._dark()

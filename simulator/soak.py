@@ -207,6 +207,7 @@ class _Soak:
         return Gateway(site, build_watches(site), store, self.clock, Random(self._chance.random()), PACE)
 
     def _go_dark(self) -> None:
+        self.storm.room_again()  # the copy of what the disk held is ours, not the gateway's
         self.centre.set_line("refused")
 
     def _ruin(self, folder: Path) -> None:
