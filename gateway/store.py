@@ -404,14 +404,15 @@ class Store:
             self._room.make(self._disk)
         self.fault = ""
         put = statements.get(PUT, ())
+        added = bool(put) or any(job.work is not None for job in jobs)
+        self.additions += added  # before anybody is told that it is done, and looks
         self.counters.commits += 1
         self.counters.rows += len(put)
         self.counters.bytes_kept += sum(len(row[2]) for row in put)
         for job in jobs:
             if job.done is not None:
                 job.done(None)
-        if put or any(job.work is not None for job in jobs):
-            self.additions += 1
+        if added:
             self._call(self.arrived.set)
 
     def _failed(self, error: sqlite3.Error, jobs: deque[_Job], dropped: Mapping[Kind, Dropped]) -> None:
