@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Final, Literal, Self
 
+from simulator.mqtt_packet import Packets, packet
+
 Line = Literal["up", "refused", "silent"]
 """refused: connections break at once. silent: they stand, and nothing comes through."""
 _CONNECT, _PUBLISH, _SUBSCRIBE, _PING = 1, 3, 8, 12
@@ -107,7 +109,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, centre: Centre, open_: set[_Connection]) -> None:
         self._centre, self._open = centre, open_
-        self._received, self._ack_topic = b"", b""
+        self._packets, self._ack_topic = Packets(), b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -126,23 +128,8 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self not in self._open or self._centre.line != "up":
             return
-        self._received += data
-        while (packet := self._packet()) is not None:
-            self._handle(*packet)
-
-    def _packet(self) -> tuple[int, bytes] | None:
-        length = 0
-        for place in range(1, min(5, len(self._received))):
-            byte = self._received[place]
-            length |= (byte & 0x7F) << 7 * (place - 1)
-            if not byte & 0x80:
-                end = place + 1 + length
-                if len(self._received) < end:
-                    return None
-                kind, body = self._received[0] >> 4, self._received[place + 1 : end]
-                self._received = self._received[end:]
-                return kind, body
-        return None
+        for kind, body in self._packets.feed(data):
+            self._handle(kind, body)
 
     def _handle(self, kind: int, body: bytes) -> None:
         if kind == _CONNECT:
@@ -158,9 +145,7 @@ class _Connection(asyncio.Protocol):
             self._write(b"\xd0\x00")
 
     def _acknowledge(self, ack: bytes) -> None:
-        body = self._ack_topic + ack
-        assert len(body) < 16384
-        self._write(bytes((0x30, len(body) & 0x7F | 0x80, len(body) >> 7)) + body)
+        self._write(packet(0x30, self._ack_topic + ack))
 
     def _write(self, data: bytes) -> None:
         if self in self._open and self._centre.line == "up":

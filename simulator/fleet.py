@@ -29,6 +29,7 @@ from gateway.language import say
 from gateway.site import LOOPBACK
 from gateway.upstream.pace import Pace
 from gateway.upstream.payload import Kind, Record, body_text, parse_ack, render, topic
+from simulator.mqtt_packet import Packets, packet
 from simulator.platform import Platform
 
 FAILED = 1
@@ -166,7 +167,7 @@ class _Lane(asyncio.Protocol):
     def __init__(self, gateway: FleetGateway) -> None:
         loop = asyncio.get_running_loop()
         self._gateway = gateway
-        self._received = b""
+        self._packets = Packets()
         self._packet_id = 0
         self.accepted: asyncio.Future[None] = loop.create_future()
         self.over: asyncio.Future[None] = loop.create_future()
@@ -201,32 +202,11 @@ class _Lane(asyncio.Protocol):
         self._write(0xC0, b"")
 
     def _write(self, head: int, body: bytes) -> None:
-        length, left = bytearray(), len(body)
-        while True:
-            left, low = left >> 7, left & 0x7F
-            length.append(low | 0x80 if left else low)
-            if not left:
-                break
-        self._transport.write(bytes((head,)) + length + body)
+        self._transport.write(packet(head, body))
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        while (packet := self._packet()) is not None:
-            self._handle(*packet)
-
-    def _packet(self) -> tuple[int, bytes] | None:
-        length = 0
-        for place in range(1, min(5, len(self._received))):
-            byte = self._received[place]
-            length |= (byte & 0x7F) << 7 * (place - 1)
-            if not byte & 0x80:
-                end = place + 1 + length
-                if len(self._received) < end:
-                    return None
-                kind, body = self._received[0] >> 4, self._received[place + 1 : end]
-                self._received = self._received[end:]
-                return kind, body
-        return None
+        for kind, body in self._packets.feed(data):
+            self._handle(kind, body)
 
     def _handle(self, kind: int, body: bytes) -> None:
         if kind == _CONNACK:
