@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 from simulator import bluez, can, dali, line, modbus
 from simulator.line import Faults
@@ -68,52 +68,21 @@ def parse_odds(text: str, protocol: str) -> tuple[Odds, ...]:
     return tuple(found.values())
 
 
-def line_faults(odds: tuple[Odds, ...], seed: int) -> Faults[line.Fault]:
-    """The same, for a simulated RS-485 line."""
-    choice = [line.Fault(cast("line.FaultKind", one.kind), by_s=one.by_s) for one in odds]
-    return Faults(_total(odds), choice, _weights(odds), Random(seed))
-
-
-def tcp_faults(odds: tuple[Odds, ...], seed: int) -> Faults[modbus.TcpFault]:
-    """The same, for a simulated Modbus TCP server."""
-    choice = [modbus.TcpFault(cast("modbus.TcpFaultKind", one.kind), by_s=one.by_s) for one in odds]
-    return Faults(_total(odds), choice, _weights(odds), Random(seed))
-
-
-def dali_faults(odds: tuple[Odds, ...], seed: int) -> Faults[dali.DaliFault]:
-    """The same, for a simulated DALI adapter; a share of its frames, of which a reading takes several."""
-    choice = [dali.DaliFault(cast("dali.Fault", one.kind)) for one in odds]
-    return Faults(_total(odds), choice, _weights(odds), Random(seed))
-
-
-def can_faults(odds: tuple[Odds, ...], seed: int) -> Faults[can.CanFault]:
-    """The same, for a simulated CAN adapter; a share of its frames."""
-    choice = [can.CanFault(cast("can.Fault", one.kind), one.by_s) for one in odds]
-    return Faults(_total(odds), choice, _weights(odds), Random(seed))
-
-
-def radio_faults(odds: tuple[Odds, ...], seed: int) -> Faults[bluez.BluezFault]:
-    """The same, for a simulated BlueZ; a share of the rounds in which its devices advertise."""
-    choice = [bluez.BluezFault(one.kind) for one in odds]
-    return Faults(_total(odds), choice, _weights(odds), Random(seed))
-
-
-FAULTS_OF: Mapping[str, Callable[[tuple[Odds, ...], int], Faults[Any]]] = {
-    "modbus-rtu": line_faults,
-    "modbus-rtu-tcp": line_faults,
-    "mbus": line_faults,
-    "modbus-tcp": tcp_faults,
-    "dali-sci": dali_faults,
-    "ble": radio_faults,
-    "ble-gatt": radio_faults,
-    "slcan": can_faults,
+_MADE: Mapping[str, Callable[[Any, float], Any]] = {
+    "modbus-rtu": lambda kind, by_s: line.Fault(kind, by_s=by_s),
+    "modbus-rtu-tcp": lambda kind, by_s: line.Fault(kind, by_s=by_s),
+    "mbus": lambda kind, by_s: line.Fault(kind, by_s=by_s),
+    "modbus-tcp": lambda kind, by_s: modbus.TcpFault(kind, by_s=by_s),
+    "dali-sci": lambda kind, _: dali.DaliFault(kind),
+    "ble": lambda kind, _: bluez.BluezFault(kind),
+    "ble-gatt": lambda kind, _: bluez.BluezFault(kind),
+    "slcan": can.CanFault,
 }
-"""By kind of bus, what draws its faults."""
+"""By kind of bus, one of its faults by its name and time."""
 
 
-def _total(odds: tuple[Odds, ...]) -> float:
-    return sum(one.rate for one in odds)
-
-
-def _weights(odds: tuple[Odds, ...]) -> list[float] | None:
-    return [one.rate for one in odds] or None
+def faults_of(protocol: str, odds: tuple[Odds, ...], seed: int) -> Faults[Any]:
+    """What draws these faults for a simulated bus of that kind: of all its exchanges; of a DALI or CAN adapter's frames; of
+    the rounds in which the devices of a radio advertise."""
+    rates = [one.rate for one in odds]
+    return Faults(sum(rates), [_MADE[protocol](one.kind, one.by_s) for one in odds], rates or None, Random(seed))

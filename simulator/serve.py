@@ -49,7 +49,7 @@ from simulator.line import Faults, Line
 from simulator.modbus import Device as ModbusDevice
 from simulator.modbus import RtuOverTcp, TcpServer
 from simulator.model import Clock, ModelBeacon, ModelGear, ModelMeter, ModelNode, ModelRegisters, ModelSensor, ModelTag
-from simulator.odds import KNOWN, Odds, can_faults, dali_faults, line_faults, parse_odds, radio_faults, tcp_faults
+from simulator.odds import KNOWN, Odds, faults_of, parse_odds
 
 SERVED = ("modbus-rtu", "modbus-tcp", "modbus-rtu-tcp", "dali-sci", "mbus", "ble", "ble-gatt", "slcan")
 ADVERTISE_S = 1.0
@@ -156,20 +156,21 @@ async def serve_site(
     served = []
     radios: dict[str, SimulatedBluez] = {}  # by adapter: what listens and what connects share one
     for number, (name, bus) in enumerate(site.buses.items()):
-        devices, odds, chance = site.devices_on(name), faults.get(name, ()), seed * 1000 + number
+        devices = site.devices_on(name)
+        happening = faults_of(bus.protocol, faults.get(name, ()), seed * 1000 + number)
         if isinstance(bus, Radio):
             if bus.adapter not in radios:
                 path = bluez.with_name(f"{bluez.name}-{bus.adapter}") if radios else bluez
                 radios[bus.adapter] = await stack.enter_async_context(SimulatedBluez(str(path), bus.adapter))
             radio = radios[bus.adapter]
-            served.append(_radio(stack, name, devices, seed, clock, radio, radio_faults(odds, chance)))
+            served.append(_radio(stack, name, devices, seed, clock, radio, happening))
         elif isinstance(bus, Can):
             nodes = [
                 ModelNode(device.profile, device.number, clock, seed, device.name)
                 for device in devices
                 if isinstance(device.profile, CanopenProfile)
             ]
-            can = CanAdapter(BITRATES[bus.bitrate][1:2], can_faults(odds, chance))
+            can = CanAdapter(BITRATES[bus.bitrate][1:2], happening)
             await stack.enter_async_context(SimulatedSlcan(can, nodes, clock, link=Path(bus.port)))
             served.append(Served(name, bus.port, devices, partial(_overheard, can)))
         elif bus.protocol == "mbus":
@@ -179,7 +180,7 @@ async def serve_site(
                 if isinstance(device.profile, MbusProfile)
             ]
             baud, framing = (bus.line or MBUS_LINE).split()
-            wires = Line(int(baud), framing, units=meters, faults=line_faults(odds, chance), link=Path(bus.port))
+            wires = Line(int(baud), framing, units=meters, faults=happening, link=Path(bus.port))
             await stack.enter_async_context(wires)
             served.append(Served(name, bus.port, devices, partial(_carried, wires)))
         elif bus.protocol == "dali-sci":
@@ -188,7 +189,7 @@ async def serve_site(
                 for device in devices
                 if isinstance(device.profile, DaliProfile)
             ]
-            adapter = Adapter(gears, dali_faults(odds, chance))
+            adapter = Adapter(gears, happening)
             await stack.enter_async_context(SimulatedSci(adapter, link=Path(str(bus.port))))
             served.append(Served(name, str(bus.port), devices, partial(_frames, adapter)))
         else:
@@ -201,7 +202,7 @@ async def serve_site(
                 for device in devices
                 if isinstance(device.profile, ModbusProfile)
             ]
-            served.append(await _modbus(stack, name, bus, devices, units, odds, chance))
+            served.append(await _modbus(stack, name, bus, devices, units, happening))
     return served
 
 
@@ -211,19 +212,18 @@ async def _modbus(
     bus: Serial | Tcp,
     devices: list[Device],
     units: list[ModbusDevice],
-    odds: tuple[Odds, ...],
-    chance: int,
+    faults: Faults[Any],
 ) -> Served:
     port: Line | TcpServer | RtuOverTcp
     if isinstance(bus, Serial):
         baud, framing = bus.line.split()
-        port = Line(int(baud), framing, units=units, faults=line_faults(odds, chance), link=Path(bus.port))
+        port = Line(int(baud), framing, units=units, faults=faults, link=Path(bus.port))
         where = bus.port
     elif bus.protocol == "modbus-tcp":
-        port = TcpServer(bus.host, bus.port, units, faults=tcp_faults(odds, chance))
+        port = TcpServer(bus.host, bus.port, units, faults=faults)
         where = f"{bus.host}:{bus.port}"
     else:
-        port = RtuOverTcp(bus.host, bus.port, units, faults=line_faults(odds, chance))
+        port = RtuOverTcp(bus.host, bus.port, units, faults=faults)
         where = f"{bus.host}:{bus.port}"
     try:
         await stack.enter_async_context(port)

@@ -34,7 +34,7 @@ from simulator.lift import LiftDoor
 from simulator.lighting import Lamp, LampFault
 from simulator.line import Faults, Line
 from simulator.modbus import Area, Device, IllegalAddress, TcpServer
-from simulator.odds import FAULTS_OF, parse_odds
+from simulator.odds import faults_of, parse_odds
 from simulator.scenario import BUSES, HOUR_S, Event, Scenario, ScenarioError
 from simulator.waste import Bin
 from simulator.water import Burst, Sector
@@ -222,7 +222,7 @@ class Town:
         """From now on these faults happen on a bus (`odds.parse_odds`); an empty text ends them."""
         protocol = BUSES[bus]
         odds = parse_odds(faults, protocol) if faults else ()
-        self.faults[bus].follow(FAULTS_OF[protocol](odds, self.scenario.seed))
+        self.faults[bus].follow(faults_of(protocol, odds, self.scenario.seed))
 
     def site_toml(self, upstream_port: int | None) -> str:
         """The site file of the gateway that watches this town."""

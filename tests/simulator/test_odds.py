@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulator.odds import FAULTS_OF, KNOWN, Odds, line_faults, parse_odds
+from simulator.odds import KNOWN, Odds, faults_of, parse_odds
 
 
 def test_a_text_says_kind_share_and_time() -> None:
@@ -37,17 +37,17 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 def test_every_fault_of_every_bus_can_be_asked_for(protocol: str) -> None:
     for kind in KNOWN[protocol]:
         odds = parse_odds(f"{kind}=1", protocol)
-        drawn = FAULTS_OF[protocol](odds, 1).draw()
+        drawn = faults_of(protocol, odds, 1).draw()
         assert drawn is not None
         assert drawn.kind == kind
 
 
 def test_shares_are_those_of_all_exchanges() -> None:
-    faults = line_faults(parse_odds("crc=0.3,late=0.1", "modbus-rtu"), 5)
+    faults = faults_of("modbus-rtu", parse_odds("crc=0.3,late=0.1", "modbus-rtu"), 5)
     drawn = [fault.kind if (fault := faults.draw()) else "" for _ in range(5000)]
     assert 0.27 < drawn.count("crc") / 5000 < 0.33
     assert 0.08 < drawn.count("late") / 5000 < 0.12
-    assert line_faults((), 1).draw() is None
+    assert faults_of("modbus-rtu", (), 1).draw() is None
 
 
 @given(st.text(max_size=30), st.sampled_from(sorted(KNOWN)))
