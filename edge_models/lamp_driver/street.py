@@ -74,6 +74,31 @@ def growth(rng: np.random.Generator, hours: int, onset: int, end: int, most_stee
     return np.expm1(steep * done) / np.expm1(steep) if steep > 0.01 else done
 
 
+def fates(
+    rng: np.random.Generator,
+    things: int,
+    steps: int,
+    a_day: int,
+    families: tuple[str, ...],
+    ramp_d: tuple[float, float],
+    history_d: int,
+    *,
+    spared: int,
+) -> tuple[Floats, NDArray[np.int64], NDArray[np.int64], list[str]]:
+    """What becomes of each, a_day steps a day: how far gone (things, steps), where the fault begins and where it ends the
+    service (-1: never), its family (empty: none). spared: steps at the end in which no service ends."""
+    gone, onset, end, family = np.zeros((things, steps)), np.full(things, -1), np.full(things, -1), [""] * things
+    for i in range(things):
+        if not families:
+            continue
+        family[i] = str(rng.choice(families))
+        ramp = int(rng.uniform(*ramp_d) * a_day)
+        end[i] = int(rng.integers(min(history_d * a_day + ramp, steps - a_day), steps - spared))
+        onset[i] = end[i] - ramp
+        gone[i] = growth(rng, steps, onset[i], end[i])
+    return gone, onset, end, family
+
+
 def street(  # noqa: PLR0915 one lamp's physics, told from the air to the reading
     seed: int,
     lamps: int,
@@ -110,15 +135,7 @@ def street(  # noqa: PLR0915 one lamp's physics, told from the air to the readin
     dark = height < each(-0.09, -0.02)
     level = np.where(dark, ordered(rng, n, hours, clock), 0.0)
     # The fault.
-    gone, onset, end, family = np.zeros((n, hours)), np.full(n, -1), np.full(n, -1), [""] * n
-    for i in range(n):
-        if not families:
-            continue
-        family[i] = str(rng.choice(families))
-        ramp = int(rng.uniform(*ramp_d) * DAY)
-        end[i] = int(rng.integers(min(history_d * DAY + ramp, hours - DAY), hours - 3))
-        onset[i] = end[i] - ramp
-        gone[i] = growth(rng, hours, onset[i], end[i])
+    gone, onset, end, family = fates(rng, n, hours, DAY, families, ramp_d, history_d, spared=3)
 
     def of(name: str) -> Floats:
         return np.where(np.array([one == name for one in family])[:, None], gone, 0.0)

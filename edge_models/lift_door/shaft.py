@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_models.lamp_driver.street import growth, smooth
+from edge_models.lamp_driver.street import fates, smooth
 from gateway.window.lift import COLUMN, DAY, ROLES
 
 FAMILIES = ("rollers", "brake", "bearing", "belt")
@@ -65,15 +65,7 @@ def shafts(  # noqa: PLR0915 one lift's physics, told from its use to the readin
     def each(low: float, high: float) -> Floats:
         return np.asarray(rng.uniform(low, high, (n, 1)))
 
-    gone, onset, end, family = np.zeros((n, slices)), np.full(n, -1), np.full(n, -1), [""] * n
-    for i in range(n):
-        if not families:
-            continue
-        family[i] = str(rng.choice(families))
-        ramp = int(rng.uniform(*ramp_d) * DAY)
-        end[i] = int(rng.integers(min(history_d * DAY + ramp, slices - DAY), slices - 9))
-        onset[i] = end[i] - ramp
-        gone[i] = growth(rng, slices, onset[i], end[i])
+    gone, onset, end, family = fates(rng, n, slices, DAY, families, ramp_d, history_d, spared=9)
 
     def of(name: str) -> Floats:
         return np.where(np.array([one == name for one in family])[:, None], gone, 0.0)
