@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway import __version__
 from gateway.action import Action, Done, Gate
@@ -32,7 +33,6 @@ from gateway.codec.ruuvi import Ruuvi
 from gateway.condition import Picture
 from gateway.cycle import Cycle, ledger_of
 from gateway.deed import Acting
-from gateway.edge_node import edge_node, samples_of
 from gateway.errors import ActionError, BusError, ModelError, SiteError, StoreError, collecting
 from gateway.inference import Model, load_model
 from gateway.judge import Judge
@@ -58,9 +58,11 @@ from gateway.timekeeping import Timekeeper
 from gateway.upstream.mqtt import Pace, Uplink
 from gateway.upstream.payload import Kind
 from gateway.upstream.replay import Replay, asks_for_replay
-from gateway.upstream.sparkplug_session import SparkplugLane
 from gateway.verdict import State
 from gateway.watch import Watch
+
+if TYPE_CHECKING:
+    from gateway.edge_node import EdgeNode
 
 log = logging.getLogger(__name__)
 
@@ -177,8 +179,10 @@ class Gateway:
         self.judge = Judge(site, watches)
         pace = pace or Pace(retry_max_s=max(SHORTEST_RETRY_S, clock.loop_seconds(LONGEST_RETRY_S)))
         self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace, chance) if site.upstream else None
-        self.sparkplug: SparkplugLane | None = None
+        self.sparkplug: EdgeNode | None = None
         if site.upstream is not None and site.upstream.sparkplug:
+            from gateway.edge_node import edge_node  # few sites speak it; the others need not carry it
+
             self.sparkplug = edge_node(site, site.upstream, store, clock, self.live, self.buses, pace, chance)
         writers = {name: bus for name, bus in self.buses.items() if isinstance(bus, PolledBus)}
         self._judging = asyncio.Lock()
@@ -201,6 +205,10 @@ class Gateway:
         if self.uplink is not None and (self.replay is not None or self.commands is not None):
             self.uplink.on_command = self._asked
         self._inputs, self._interlocks = frozenset(inputs_of(site)), frozenset(interlock_inputs_of(site))
+        self._heeds: defaultdict[str, set[str]] = defaultdict(set)
+        """By device, its points that a decision hangs on."""
+        for device, point in map(split_point, self._inputs):
+            self._heeds[device].add(point)
         self.boot = f"{os.getpid()}-{clock.now():.0f}"
         self.actions: list[Done] = []
         self._judged_s = clock.monotonic()
@@ -245,7 +253,7 @@ class Gateway:
             self.gate.changed.set()
             self.acting.news.set()
         if self.sparkplug is not None:
-            self.sparkplug.take(snapshot.device, samples_of(snapshot))
+            self.sparkplug.take(snapshot)
         for summary in self.judge.take(snapshot):
             self.store.add_summary(summary)
         if self.site.upstream is not None and self.site.upstream.readings:
@@ -254,7 +262,8 @@ class Gateway:
 
     def _heeded(self, snapshot: Snapshot) -> bool:
         """Whether a decision may hang on what a device just said."""
-        return any(f"{snapshot.device}/{point}" in self._inputs for point in snapshot.values)
+        heeded = self._heeds.get(snapshot.device)
+        return heeded is not None and not heeded.isdisjoint(snapshot.values)
 
     def _remember_heard(self, device: Device, memory: int) -> None:
         state = {f"heard/{device.name}": {"of": _identity(device), "memory": memory}}
@@ -322,9 +331,8 @@ class Gateway:
 
     def _waits_for(self) -> bool:
         """Whether an input of a decision has not been heard of yet."""
-        return any(
-            split_point(point)[1] not in self.live.latest.brought[split_point(point)[0]] for point in self._inputs
-        )
+        brought = self.live.latest.brought
+        return any(not points <= brought[device].keys() for device, points in self._heeds.items())
 
     def _bins(self) -> dict[str, Any]:
         """By watch of a bin, how full it is and when it will be: what a collection is planned by."""

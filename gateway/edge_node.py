@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from random import Random
 
 from gateway import __version__
@@ -29,13 +30,24 @@ def group_of(site: Site, upstream: Upstream) -> str:
     return upstream.sparkplug_group or commune
 
 
-def samples_of(snapshot: Snapshot) -> dict[str, Sample]:
-    """What a device said at one instant, as metrics."""
-    flaws = snapshot.flaws
-    return {
-        name: Sample(snapshot.time_s, value, flaws[name].quality if name in flaws else Quality.GOOD)
-        for name, value in snapshot.values.items()
-    }
+@dataclass(frozen=True, slots=True)
+class EdgeNode:
+    """The lane of a site that asks for it."""
+
+    lane: SparkplugLane
+
+    def take(self, snapshot: Snapshot) -> None:
+        """What a device said at one instant, as metrics."""
+        flaws = snapshot.flaws
+        samples = {
+            name: Sample(snapshot.time_s, value, flaws[name].quality if name in flaws else Quality.GOOD)
+            for name, value in snapshot.values.items()
+        }
+        self.lane.take(snapshot.device, samples)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self.lane.run()
 
 
 def edge_node(
@@ -47,8 +59,8 @@ def edge_node(
     buses: Mapping[str, PolledBus | HeardBus],
     pace: Pace,
     chance: Random | None,
-) -> SparkplugLane:
-    """The lane of a site that asks for it."""
+) -> EdgeNode:
+    """A site's edge node, ready to run."""
     devices = {
         device.name: {name: Point(Type.DOUBLE, point.unit) for name, point in device.points.items()}
         for device in site.devices.values()
@@ -68,4 +80,4 @@ def edge_node(
         values: dict[str, Value] = {VERSION: __version__, WAITING: outbox.pending_rows(), TRUSTED: clock.trusted}
         return {name: Sample(clock.now(), value) for name, value in values.items()}
 
-    return SparkplugLane(store, node, upstream, clock, Source(latest, here, own), pace, chance)
+    return EdgeNode(SparkplugLane(store, node, upstream, clock, Source(latest, here, own), pace, chance))

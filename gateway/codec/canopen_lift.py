@@ -49,7 +49,7 @@ class CanopenPlace(BaseModel):
     """Bits of a frame. cob_id: its identifier, or what the node id is added to where plus_node says so; byte: the first
     one, from 0; size in bytes; mask: the bits that count."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     cob_id: CobId
     plus_node: bool = False

@@ -37,7 +37,7 @@ Characteristic = Annotated[str, Field(pattern=r"^([0-9a-f]{4}|[0-9a-f]{8}(-[0-9a
 class GattPlace(BaseModel):
     """Bytes of a characteristic. characteristic: its UUID in small letters, four digits or all; byte: the first, from 0."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     characteristic: Characteristic
     byte: int = Field(default=0, ge=0, lt=LONGEST)

@@ -89,7 +89,7 @@ class _Expected(NamedTuple):
 class ModbusPlace(BaseModel):
     """A register or coil by its address on the wire, counted from 0 (a manual's 40001 is holding 0)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     area: Register = Field(alias="register")  # a field called `register` would hide one of the base class
     address: int = Field(ge=0, le=0xFFFF)

@@ -164,6 +164,28 @@ def password_of(upstream: Upstream) -> str:
         raise SiteError([f"[upstream] password_file: expected a file that can be read, got: {error}"]) from error
 
 
+def new_client(
+    name: str, tls: ssl.SSLContext | None, user: str, password: str, connect_s: float, *, version_5: bool = False
+) -> Client:
+    """A client that begins with nothing remembered and never connects again by itself. version_5: MQTT 5, not 3.1.1."""
+    from paho.mqtt.client import Client, MQTTv5, MQTTv311
+    from paho.mqtt.enums import CallbackAPIVersion
+
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id=name,
+        clean_session=None if version_5 else True,
+        protocol=MQTTv5 if version_5 else MQTTv311,
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = connect_s / 2
+    if tls is not None:
+        client.tls_set_context(tls)
+    if user:
+        client.username_pw_set(user, password or None)
+    return client
+
+
 async def _tick(client: Client, every_s: float) -> None:
     """Keep-alive."""
     while True:

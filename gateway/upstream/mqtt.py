@@ -25,7 +25,7 @@ from gateway.errors import StoreError, UplinkError
 from gateway.outbox import Outbox
 from gateway.site import Upstream
 from gateway.store import Store
-from gateway.upstream.connection import Connection, password_of, server_of
+from gateway.upstream.connection import Connection, new_client, password_of, server_of
 from gateway.upstream.pace import Pace
 from gateway.upstream.payload import URGENT, Record, parse_ack, render, topic
 
@@ -161,25 +161,10 @@ class Uplink:
                 flight.at_broker = False
 
     def _client(self) -> Client:
-        from paho.mqtt.client import Client, MQTTv5, MQTTv311
-        from paho.mqtt.enums import CallbackAPIVersion
-
         # NATS speaks 3.1.1 only; but only 5 says in a PUBACK whether anybody was there to receive.
-        version = MQTTv5 if self._by_broker else MQTTv311
-        clean = None if self._by_broker else True
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"guet-{self._gateway}",
-            clean_session=clean,
-            protocol=version,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = self._pace.connect_s / 2
+        name, connect_s = f"guet-{self._gateway}", self._pace.connect_s
+        client = new_client(name, self._tls, self._user, self._password, connect_s, version_5=self._by_broker)
         client.max_inflight_messages_set(0)  # the window is ours; paho would look through all of it at each PUBACK
-        if self._tls is not None:
-            client.tls_set_context(self._tls)
-        if self._user:
-            client.username_pw_set(self._user, self._password or None)
         return client
 
     def _listen(self, connection: Connection) -> None:

@@ -21,7 +21,7 @@ from gateway.errors import StoreError, UplinkError
 from gateway.reading import Quality
 from gateway.site import Upstream
 from gateway.store import Store
-from gateway.upstream.connection import Connection, password_of, server_of
+from gateway.upstream.connection import Connection, new_client, password_of, server_of
 from gateway.upstream.mqtt import Pace
 from gateway.upstream.sparkplug import Message, Node, Sample, state_topic
 
@@ -158,21 +158,8 @@ class SparkplugLane:
         return until_s
 
     def _new_client(self) -> Client:
-        from paho.mqtt.client import Client, MQTTv311
-        from paho.mqtt.enums import CallbackAPIVersion
-
-        client = Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=f"guet-{self.node.node}-sparkplug",
-            clean_session=True,
-            protocol=MQTTv311,
-            reconnect_on_failure=False,
-        )
-        client.connect_timeout = self._pace.connect_s / 2
-        if (tls := self._server[2]) is not None:
-            client.tls_set_context(tls)
-        if self._user:
-            client.username_pw_set(self._user, self._password or None)
+        name = f"guet-{self.node.node}-sparkplug"
+        client = new_client(name, self._server[2], self._user, self._password, self._pace.connect_s)
         will = self.node.will(self._clock.now())
         client.will_set(will.topic, will.payload, qos=1, retain=False)
         return client
