@@ -190,19 +190,25 @@ def clock(root: Path) -> Finding:
 
 def supply(root: Path) -> Finding:
     """What a Raspberry Pi says of its own supply."""
-    for name in sorted((root / "sys/class/hwmon").glob("*/name")):
+    low = under_voltage(root / "sys/class/hwmon")
+    if low:
+        return Finding(
+            "supply",
+            FAULT,
+            say("tension trop basse : la carte s'en plaint", "voltage too low: the board says so"),
+            say("prendre l'alimentation d'origine et un câble court", "use the maker's supply and a short cable"),
+        )
+    if low is None:
+        return Finding("supply", FINE, say("alimentation : la carte n'en dit rien", "supply: the board says nothing"))
+    return Finding("supply", FINE, say("alimentation bonne", "supply good"))
+
+
+def under_voltage(hwmon: Path = Path("/sys/class/hwmon")) -> bool | None:
+    """Whether the board says that its supply was too low (Raspberry Pi: driver rpi_volt); None where none says anything."""
+    for name in sorted(hwmon.glob("*/name")):
         if _text(name).strip() == "rpi_volt":
-            if _text(name.parent / "in0_lcrit_alarm").strip() == "1":
-                return Finding(
-                    "supply",
-                    FAULT,
-                    say("tension trop basse : la carte s'en plaint", "voltage too low: the board says so"),
-                    say(
-                        "prendre l'alimentation d'origine et un câble court", "use the maker's supply and a short cable"
-                    ),
-                )
-            return Finding("supply", FINE, say("alimentation bonne", "supply good"))
-    return Finding("supply", FINE, say("alimentation : la carte n'en dit rien", "supply: the board says nothing"))
+            return _text(name.parent / "in0_lcrit_alarm").strip() == "1"
+    return None
 
 
 def serial_ports(root: Path) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from gateway.cause import Cause, cause
 from gateway.check import examined, number
+from gateway.doctor import under_voltage
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused, StoreError, WishError
 from gateway.language import say
 from gateway.outbox import Outbox
@@ -377,17 +378,6 @@ def link_cause(bus: AnyBus, error: LinkError) -> Cause:
     if "in use by another" in str(error):
         return cause("GUET-202", port=bus.port)
     return cause("GUET-206", port=bus.port, said=str(error))
-
-
-def under_voltage(hwmon: Path = Path("/sys/class/hwmon")) -> bool:
-    """Whether the board says that its supply was too low (Raspberry Pi: driver rpi_volt); False where none says it."""
-    for name in sorted(hwmon.glob("*/name")):
-        try:
-            if name.read_text("ascii").strip() == "rpi_volt":
-                return (name.parent / "in0_lcrit_alarm").read_text("ascii").strip() == "1"
-        except (OSError, UnicodeDecodeError):
-            continue
-    return False
 
 
 def soundness(gateway: Gateway) -> str:

@@ -10,10 +10,11 @@ import pytest
 
 from gateway.app import Gateway
 from gateway.cause import CAUSES
+from gateway.doctor import under_voltage
 from gateway.errors import WishError
 from gateway.language import speaking
 from gateway.technician import JOBS, WHY
-from gateway.why import STEPS, Why, WhyWish, lines, under_voltage
+from gateway.why import STEPS, Why, WhyWish, lines
 from simulator.line import Fault
 from simulator.modbus import Area
 from tests.gateway.conftest import METER, PRESSURE, Field, built, f32, guet, running, told
