@@ -34,6 +34,7 @@ from gateway.condition import Picture
 from gateway.cycle import Cycle, ledger_of
 from gateway.deed import Acting
 from gateway.errors import ActionError, BusError, ModelError, SiteError, StoreError, collecting
+from gateway.hear import HeardBus
 from gateway.inference import Model, load_model
 from gateway.judge import Judge
 from gateway.link import Ear, Link
@@ -48,7 +49,7 @@ from gateway.order import Commands
 from gateway.outbox import Outbox
 from gateway.permit import Origin
 from gateway.plan import NOTHING_REFUSED, Refusals, plan_ears, plan_visits
-from gateway.poll import HeardBus, PolledBus
+from gateway.poll import PolledBus
 from gateway.profile import CanopenPoint
 from gateway.reading import Snapshot, split_point
 from gateway.site import Device, Site, WatchEntry, inputs_of, interlock_inputs_of, load_site

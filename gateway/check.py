@@ -18,8 +18,9 @@ from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.errors import WishError
+from gateway.hear import HeardBus
 from gateway.language import say, words_given
-from gateway.poll import HeardBus, PolledBus
+from gateway.poll import PolledBus
 from gateway.profile import AnyPoint
 from gateway.reading import Quality
 from gateway.site import Device

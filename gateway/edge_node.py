@@ -8,9 +8,10 @@ from random import Random
 
 from gateway import __version__
 from gateway.clock import Clock
+from gateway.hear import HeardBus
 from gateway.live import Live
 from gateway.outbox import Outbox
-from gateway.poll import HeardBus, PolledBus
+from gateway.poll import PolledBus
 from gateway.reading import Quality, Snapshot
 from gateway.site import Site, Upstream
 from gateway.store import Store

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from gateway.alert import iso
 from gateway.clock import Clock
-from gateway.poll import HeardBus, PolledBus
+from gateway.hear import HeardBus
+from gateway.poll import PolledBus
 from gateway.reading import Quality, Reading, Snapshot, split_point
 from gateway.site import Device, Site
 from gateway.unit import UNITS

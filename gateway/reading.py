@@ -7,7 +7,7 @@ kept and its flaw says why. Nothing is ever silently a number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -59,6 +59,10 @@ class Snapshot:
             flaw = self.flaws.get(name)
             quality, reason = (flaw.quality, flaw.reason) if flaw else (Quality.GOOD, "")
             yield Reading(f"{self.device}/{name}", self.time_s, value, units.get(name, ""), quality, reason)
+
+
+Sink = Callable[[Snapshot], None]
+"""Who takes snapshots."""
 
 
 def split_point(point: str) -> tuple[str, str]:

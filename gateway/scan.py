@@ -18,9 +18,9 @@ from gateway.check import number
 from gateway.codec import Broadcast, HeardCodec
 from gateway.codec.canopen_lift import PART as CAN_PART
 from gateway.errors import GarbledAnswer, WishError
+from gateway.hear import HeardBus
 from gateway.language import say
 from gateway.look import Account, Finding, Found, Look, Progress, Row, ScanWish
-from gateway.poll import HeardBus
 from gateway.profile import HeardPoint, decoder_of
 from gateway.proposal import Proposal, Value, known_profiles
 from gateway.site import LINE, Can, Device

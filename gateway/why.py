@@ -18,9 +18,11 @@ from gateway.cause import Cause, cause
 from gateway.check import examined, number
 from gateway.doctor import under_voltage
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused, StoreError, WishError
+from gateway.health import Health
+from gateway.hear import HeardBus
 from gateway.language import say
 from gateway.outbox import Outbox
-from gateway.poll import Health, HeardBus, PolledBus
+from gateway.poll import PolledBus
 from gateway.reading import Quality, Reading
 from gateway.site import AnyBus, Can, Device, Radio, Serial, Site, Tcp
 

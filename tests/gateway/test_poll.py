@@ -21,10 +21,12 @@ from gateway.codec.canopen_lift import CanopenLift
 from gateway.codec.modbus import Tcp
 from gateway.codec.ruuvi import Ruuvi
 from gateway.errors import ActionError, LinkError, NoAnswer, NoSuchPlace, Refused
+from gateway.health import Health
+from gateway.hear import HeardBus
 from gateway.link import Traffic
 from gateway.link.tcp import TcpLink
 from gateway.plan import ABSENT_EVERY_S, Refusals, plan_ears
-from gateway.poll import SPLITS_A_VISIT, WRITES_IN_A_ROW, Health, HeardBus, PolledBus, reason
+from gateway.poll import SPLITS_A_VISIT, WRITES_IN_A_ROW, PolledBus, reason
 from gateway.profile import CanopenPoint, Profile, load_profile, parse_profile
 from gateway.reading import Quality, Snapshot
 from gateway.site import Device as SiteDevice

@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from gateway.app import Gateway, home
 from gateway.clock import SystemClock
+from gateway.hear import HeardBus
 from gateway.link import gatt
 from gateway.link.ble import BleEar
-from gateway.poll import HeardBus
 from gateway.reading import Quality
 from gateway.site import Site, load_site
 from gateway.store import Store
