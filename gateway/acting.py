@@ -8,7 +8,8 @@ from typing import Protocol
 from gateway.clash import rule_faults
 from gateway.condition import ConditionEntry
 from gateway.permit import Origin, Permit, PermitEntry, merged, permit_faults, unwritable
-from gateway.profile import AnyPoint, Profile
+from gateway.point import AnyPoint
+from gateway.profile import Profile
 from gateway.reading import split_point
 from gateway.rulebook import RuleEntry
 from gateway.street import LightingEntry, beside

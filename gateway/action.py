@@ -22,7 +22,7 @@ from gateway.clock import Clock
 from gateway.condition import Picture
 from gateway.errors import ActionError, BusError, NotNow
 from gateway.permit import READ_BACK_S, Ledger, Origin, Permit, unwritable
-from gateway.profile import AnyPoint, WritablePoint
+from gateway.point import AnyPoint, WritablePoint
 from gateway.reading import split_point
 from gateway.site import Device, Site
 

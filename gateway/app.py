@@ -49,8 +49,8 @@ from gateway.order import Commands
 from gateway.outbox import Outbox
 from gateway.permit import Origin
 from gateway.plan import NOTHING_REFUSED, Refusals, plan_ears, plan_visits
+from gateway.point import CanopenPoint
 from gateway.poll import PolledBus
-from gateway.profile import CanopenPoint
 from gateway.reading import Snapshot, split_point
 from gateway.site import Device, Site, WatchEntry, inputs_of, interlock_inputs_of, load_site
 from gateway.store import Store

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from gateway.errors import WishError
 from gateway.hear import HeardBus
 from gateway.language import say, words_given
+from gateway.point import AnyPoint
 from gateway.poll import PolledBus
-from gateway.profile import AnyPoint
 from gateway.reading import Quality
 from gateway.site import Device
 from gateway.unit import UNITS, convert

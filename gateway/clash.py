@@ -15,7 +15,7 @@ from itertools import combinations
 from gateway.condition import ConditionEntry, in_window, window_s
 from gateway.permit import Origin, Permit
 from gateway.plain import condition_text
-from gateway.profile import AnyPoint, ModbusPoint
+from gateway.point import AnyPoint, ModbusPoint
 from gateway.rulebook import RuleEntry
 from gateway.sun import Place
 

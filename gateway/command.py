@@ -24,7 +24,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gateway.alert import from_iso
 from gateway.errors import CommandRefused
-from gateway.profile import Closed, duration_s, sentences
+from gateway.point import Closed, duration_s
+from gateway.profile import sentences
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from gateway.profile import Closed, duration_s
+from gateway.point import Closed, duration_s
 from gateway.sun import Place
 from gateway.verdict import State
 

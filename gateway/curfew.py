@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from gateway.profile import Closed
+from gateway.point import Closed
 from gateway.sun import Place
 
 DECREE = "arrêté du 27 décembre 2018"

@@ -21,7 +21,8 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from gateway.alert import AlertKind, Confidence, Severity
 from gateway.errors import ModelError
-from gateway.profile import Closed, sentences
+from gateway.point import Closed
+from gateway.profile import sentences
 from gateway.verdict import Decision
 
 if TYPE_CHECKING:

@@ -19,8 +19,9 @@ from gateway.codec.modbus import Rtu, Tcp
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, Refused
 from gateway.language import say
 from gateway.link import Link
+from gateway.point import PolledPoint, bytes_of
 from gateway.poll import PolledBus, run
-from gateway.profile import ModbusProfile, PolledPoint, PolledProfile, bytes_of
+from gateway.profile import ModbusProfile, PolledProfile
 from gateway.proposal import Ask, Fit, Proposal, Tried, known_profiles, proposals
 from gateway.site import SPOKEN_ON, Device, Serial
 from gateway.why import link_cause, port_fault

@@ -19,8 +19,9 @@ from gateway.codec import Procedure
 from gateway.codec.journal import Record, Standing, date, read_records, read_standing
 from gateway.codec.modbus import Rtu, Tcp
 from gateway.errors import BusError, Busy, GarbledAnswer, NoAnswer
+from gateway.point import AnyPoint, ModbusPoint
 from gateway.poll import PolledBus
-from gateway.profile import AnyPoint, ModbusPoint, ModbusProfile
+from gateway.profile import ModbusProfile
 from gateway.site import Device
 from gateway.store import Store
 

@@ -21,7 +21,8 @@ from pydantic import Field, ValidationError
 from gateway.alert import iso
 from gateway.errors import SealError
 from gateway.language import say
-from gateway.profile import Closed, sentences
+from gateway.point import Closed
+from gateway.profile import sentences
 from gateway.seal import opened, sealed
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from pydantic import Field, field_validator, model_validator
 
 from gateway.condition import Condition, ConditionEntry, Picture
 from gateway.plain import condition_text
-from gateway.profile import OBSERVED_ONLY, AnyPoint, Closed, Profile, WritablePoint, duration_s
+from gateway.point import AnyPoint, Closed, WritablePoint, duration_s
+from gateway.profile import OBSERVED_ONLY, Profile
 from gateway.sun import Place
 
 LONGEST_LEASE_S = 86_400.0

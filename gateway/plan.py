@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from gateway.codec import HeardCodec, Place, PolledCodec, Span
 from gateway.codec.value import Decoder
-from gateway.profile import AnyPoint, HeardPoint, MbusPoint, PolledPoint, bytes_of, decoder_of
+from gateway.point import AnyPoint, HeardPoint, MbusPoint, PolledPoint, bytes_of, decoder_of
 from gateway.reading import Flaw, Quality
 from gateway.site import Device
 from gateway.unit import UNITS

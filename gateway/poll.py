@@ -26,7 +26,8 @@ from gateway.errors import ActionError, BusError, Busy, GarbledAnswer, LinkError
 from gateway.health import LOST_AFTER_FAILURES, Health
 from gateway.link import Link
 from gateway.plan import NOTHING_REFUSED, Block, Refusals, Visit, plan_blocks, plan_visits
-from gateway.profile import OBSERVED_ONLY, AnyPoint, PolledPoint, WritablePoint, bytes_of
+from gateway.point import AnyPoint, PolledPoint, WritablePoint, bytes_of
+from gateway.profile import OBSERVED_ONLY
 from gateway.reading import Flaw, Quality, Sink, Snapshot
 from gateway.schedule import Schedule, Turn
 from gateway.site import Device

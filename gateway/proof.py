@@ -28,8 +28,9 @@ from gateway.language import say
 from gateway.link import Ear, Link
 from gateway.lone import add_bus_options, lone_site, profile_given
 from gateway.plan import plan_visits
+from gateway.point import AnyPoint, RecordedPoint, bytes_of, decoder_of
 from gateway.poll import reason, run
-from gateway.profile import AnyPoint, Profile, RecordedPoint, bytes_of, decoder_of, json_schema
+from gateway.profile import Profile, json_schema
 from gateway.site import Device, Site
 from gateway.unit import UNITS
 

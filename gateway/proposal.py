@@ -18,7 +18,8 @@ from pathlib import Path
 from gateway.codec import Limits, PolledCodec, Procedure, Span
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, ProfileError, Refused
 from gateway.plan import Block, plan_blocks
-from gateway.profile import AnyPoint, PolledProfile, Profile, duration_s, kinds, load_profile
+from gateway.point import AnyPoint, duration_s
+from gateway.profile import PolledProfile, Profile, kinds, load_profile
 from gateway.reading import Flaw
 from gateway.site import Device
 from gateway.unit import UNITS

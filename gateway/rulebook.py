@@ -18,7 +18,7 @@ from gateway.alert import Alert, AlertKind, Baseline, Reason, Severity, alert_id
 from gateway.condition import Condition, ConditionEntry, Picture
 from gateway.permit import Permit
 from gateway.plain import condition_text
-from gateway.profile import Closed
+from gateway.point import Closed
 from gateway.sun import Place
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"

@@ -21,7 +21,7 @@ from gateway.errors import GarbledAnswer, WishError
 from gateway.hear import HeardBus
 from gateway.language import say
 from gateway.look import Account, Finding, Found, Look, Progress, Row, ScanWish
-from gateway.profile import HeardPoint, decoder_of
+from gateway.point import HeardPoint, decoder_of
 from gateway.proposal import Proposal, Value, known_profiles
 from gateway.site import LINE, Can, Device
 from gateway.unit import UNITS

@@ -30,15 +30,13 @@ from gateway.command import public_key
 from gateway.errors import ProfileError, SiteError
 from gateway.lighting import arc_power_level
 from gateway.permit import Permit, PermitEntry
-from gateway.profile import NAME as POINT_NAME
+from gateway.point import NAME as POINT_NAME
+from gateway.point import AnyPoint, Closed, duration_s
 from gateway.profile import (
     RECORDED,
-    AnyPoint,
     CanopenProfile,
-    Closed,
     PolledProfile,
     Profile,
-    duration_s,
     key_of,
     load_profile,
     recorded_profile,

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from gateway.condition import AT, Condition, ConditionEntry, Picture
 from gateway.curfew import RULES, TIME, Category, Curfew, Derogation
 from gateway.lighting import Schedule, Slot, arc_power_level
-from gateway.profile import Closed, duration_s
+from gateway.point import Closed, duration_s
 from gateway.sun import Place
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"

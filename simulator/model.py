@@ -17,19 +17,14 @@ from pymodbus.constants import ExcCodes
 from gateway.codec.ruuvi import FIELDS
 from gateway.codec.value import Format
 from gateway.contradiction import PointLike
+from gateway.point import CanopenPoint, DaliPoint, GattPoint, MbusPoint, ModbusPoint, Point
 from gateway.profile import (
     BthomeProfile,
-    CanopenPoint,
     CanopenProfile,
-    DaliPoint,
     DaliProfile,
-    GattPoint,
     GattProfile,
-    MbusPoint,
     MbusProfile,
-    ModbusPoint,
     ModbusProfile,
-    Point,
     RuuviProfile,
 )
 from simulator.bluez import Characteristic, Peripheral

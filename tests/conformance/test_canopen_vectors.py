@@ -11,7 +11,8 @@ import pytest
 from gateway.codec import Broadcast
 from gateway.codec.canopen_lift import PART, CanopenLift, CanopenPlace
 from gateway.codec.slcan import BITRATES, CLOSE, LISTEN, STATE, Reader
-from gateway.profile import CanopenPoint, CanopenProfile, Profile, load_profile
+from gateway.point import CanopenPoint
+from gateway.profile import CanopenProfile, Profile, load_profile
 from gateway.reading import Quality
 
 FOLDER = Path(__file__).parents[2] / "device_profiles"

@@ -23,8 +23,9 @@ from gateway.errors import ActionError, ProfileError
 from gateway.link.tcp import TcpLink
 from gateway.node import STARTS_REMEMBERED, WRITTEN_WITHIN_S, Nodes
 from gateway.outbox import Outbox
+from gateway.point import AnyPoint
 from gateway.poll import PolledBus
-from gateway.profile import AnyPoint, ModbusProfile, load_profile, parse_profile
+from gateway.profile import ModbusProfile, load_profile, parse_profile
 from gateway.site import Device as SiteDevice
 from gateway.store import Store
 from gateway.summary import Aggregate, Summary

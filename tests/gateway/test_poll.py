@@ -26,8 +26,9 @@ from gateway.hear import HeardBus
 from gateway.link import Traffic
 from gateway.link.tcp import TcpLink
 from gateway.plan import ABSENT_EVERY_S, Refusals, plan_ears
+from gateway.point import CanopenPoint
 from gateway.poll import SPLITS_A_VISIT, WRITES_IN_A_ROW, PolledBus, reason
-from gateway.profile import CanopenPoint, Profile, load_profile, parse_profile
+from gateway.profile import Profile, load_profile, parse_profile
 from gateway.reading import Quality, Snapshot
 from gateway.site import Device as SiteDevice
 from simulator.modbus import Device, Table, TcpFault, TcpFaultKind, TcpServer

@@ -11,15 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ProfileError
+from gateway.point import ModbusPoint, bytes_of, decoder_of, duration_s
 from gateway.profile import (
     OBSERVED_ONLY,
     CanopenProfile,
     DaliProfile,
-    ModbusPoint,
     ModbusProfile,
-    bytes_of,
-    decoder_of,
-    duration_s,
     load_profile,
     parse_profile,
     recorded_profile,

@@ -25,6 +25,7 @@ from gateway.errors import ActionError, LinkError, ProfileError
 from gateway.link import Traffic
 from gateway.link.slcan import SlcanEar
 from gateway.plan import plan_ears, plan_visits
+from gateway.point import WritablePoint, bytes_of, decoder_of
 from gateway.poll import PolledBus
 from gateway.profile import (
     OBSERVED_ONLY,
@@ -36,9 +37,6 @@ from gateway.profile import (
     ModbusProfile,
     Profile,
     RuuviProfile,
-    WritablePoint,
-    bytes_of,
-    decoder_of,
     json_schema,
     kinds,
     load_profile,

@@ -20,7 +20,8 @@ from pymodbus.client import ModbusTcpClient
 
 from gateway.codec import Broadcast
 from gateway.codec.bthome import Bthome
-from gateway.profile import BthomePoint, DaliPoint, ModbusPoint, Profile, load_profile
+from gateway.point import BthomePoint, DaliPoint, ModbusPoint
+from gateway.profile import Profile, load_profile
 
 UUID = "0000fcd2-0000-1000-8000-00805f9b34fb"
 FOLDER = Path(__file__).parents[2] / "device_profiles"

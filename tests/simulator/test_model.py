@@ -18,11 +18,10 @@ from gateway.codec.modbus import Rtu
 from gateway.codec.ruuvi import Ruuvi
 from gateway.codec.slcan import Reader
 from gateway.plan import plan_visits
+from gateway.point import CanopenPoint, DaliPoint
 from gateway.profile import (
     BthomeProfile,
-    CanopenPoint,
     CanopenProfile,
-    DaliPoint,
     DaliProfile,
     GattProfile,
     MbusProfile,
