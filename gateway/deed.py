@@ -112,7 +112,7 @@ class Acting:
         """Seconds of site time until the next decision."""
         now_s = self._clock.monotonic()
         waiting = [told.again_s - now_s for told in self._told.values() if told.again_s > now_s]
-        return max(0.05, min(CYCLE_S, self.cycle.wakes_s(time_s) - self._clock.now(), *waiting, CYCLE_S))
+        return max(0.05, min(CYCLE_S, self.cycle.wakes_s(time_s) - self._clock.now(), *waiting))
 
     async def _pause(self, seconds: float) -> None:
         try:
