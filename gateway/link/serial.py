@@ -20,6 +20,7 @@ import errno
 import logging
 import math
 import os
+import select
 import termios
 import time
 from pathlib import Path
@@ -231,24 +232,36 @@ class SerialLink:
 
     def _tick(self) -> None:
         """The time set for the exchange under way is over, or was moved since."""
-        pending, loop = self._pending, asyncio.get_running_loop()
-        if pending is None or pending.outcome.done():
+        pending = self._pending
+        if pending is None or pending.outcome.done() or self._waits_on(pending):
             return
-        now = loop.time()
-        if pending.received and now < pending.expire_at and now < pending.deadline + BABBLE_S:
-            pending.timer = loop.call_at(pending.expire_at, self._tick)
-        elif pending.wrong is not None:
+        if select.select([self._fd], [], [], 0)[0]:
+            # This machine was busy for longer than the wait: the answer lies in the kernel while we would call it missing.
+            self._look()
+            self._readable()
+            if pending.outcome.done() or self._waits_on(pending):
+                return
+        if pending.wrong is not None:
             pending.wrong.raw = pending.received
             pending.outcome.set_exception(pending.wrong)
         elif pending.received:
             text = f"{self.port}: the answer broke off after {len(pending.received)} bytes; check wiring and supply"
             pending.outcome.set_exception(GarbledAnswer(text, pending.received))
-        elif now < pending.deadline:  # only the echo came
-            pending.timer = loop.call_at(pending.deadline, self._tick)
         else:
             ms = pending.ask.patience_s * 1000
             text = f"{self.port}: no answer within {ms:.0f} ms; check power, wiring (A/B) and address"
             pending.outcome.set_exception(NoAnswer(text))
+
+    def _waits_on(self, pending: _Pending) -> bool:
+        """Whether there is time left for the exchange; sets when to look again."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        until = min(pending.expire_at, pending.deadline + BABBLE_S) if pending.received else pending.deadline
+        if now >= until:
+            return False
+        pending.timer.cancel()
+        pending.timer = loop.call_at(until, self._tick)
+        return True
 
     async def _quarantine(self, pending: _Pending, error: BusError) -> None:
         """Returns when nothing of the failed exchange can come any more, as far as can be known."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import threading
+import time
 import tty
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -405,6 +407,28 @@ async def test_a_client_at_another_speed_hears_nothing(line: Line) -> None:
         await read(link, Rtu())
     assert line.wrong_speed == 1
     await link.close()
+
+
+@pytest.mark.parametrize("begun", [0, 4, 40])
+async def test_an_answer_that_came_while_the_machine_was_busy_is_taken(begun: int) -> None:
+    """begun: bytes that were seen before; 40 of them are enough to look away until the end is near."""
+    ours, theirs = pty.openpty()
+    tty.setraw(ours)
+    tty.setraw(theirs)
+    link, answer = SerialLink(os.ttyname(theirs), LINE), bytes(range(100))
+    waiting = asyncio.create_task(link.exchange(Ask(b"ask", lambda data: 100 if len(data) >= 100 else 0, 100, 0.1)))
+    await asyncio.sleep(0.01)
+    assert os.read(ours, 100) == b"ask"
+    os.write(ours, answer[:begun])
+    await asyncio.sleep(0.005)
+    rest = threading.Timer(0.05, os.write, (ours, answer[begun:]))
+    rest.start()
+    time.sleep(0.4)
+    assert await waiting == answer
+    rest.join()
+    await link.close()
+    os.close(ours)
+    os.close(theirs)
 
 
 async def test_an_adapter_cable_needs_no_silence() -> None:
