@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cached_property
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_validator, model_validator
+from pydantic_core.core_schema import CoreSchema, no_info_plain_validator_function
 
 from gateway.codec.bthome import OBJECTS, BthomePlace
 from gateway.codec.canopen_lift import EMERGENCY, LARGEST_PDO, CanopenPlace, CobId
@@ -32,6 +34,13 @@ def duration_s(text: str) -> float:
     if not 0 < seconds <= 366 * 86400:
         raise ValueError(f"{text!r}: expected a duration such as '500ms', '60s', '15min', '1h', a year at most")
     return seconds
+
+
+class WhenMet:
+    """Marks a table that most files have none of: what checks it is built when the first one is met, not with the file."""
+
+    def __get_pydantic_core_schema__(self, table: type[BaseModel], build: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_plain_validator_function(table.model_validate)
 
 
 class Closed(BaseModel):
@@ -106,7 +115,7 @@ class Point(Closed):
 class ModbusPoint(Point, ModbusPlace, Format):
     """A point in Modbus registers, or one bit of them."""
 
-    @property
+    @cached_property
     def place(self) -> ModbusPlace:
         return ModbusPlace(register=self.area, address=self.address)
 
@@ -134,7 +143,7 @@ class ModbusPoint(Point, ModbusPlace, Format):
 class DaliPoint(Point, DaliPlace, Format):
     """A point of DALI control gear: the answer to a query, or locations of a memory bank."""
 
-    @property
+    @cached_property
     def place(self) -> DaliPlace:
         return DaliPlace(query=self.query, bank=self.bank, location=self.location)
 
@@ -168,7 +177,7 @@ class BthomePoint(Point, BthomePlace):
             raise ValueError(f"unit: object {self.object:#04x} is in {given!r}, got {self.unit!r}")
         return self
 
-    @property
+    @cached_property
     def place(self) -> BthomePlace:
         return BthomePlace(object=self.object, index=self.index)
 
@@ -190,7 +199,7 @@ class RuuviPoint(Point, RuuviPlace):
             raise ValueError(f"unit: {self.quantity!r} is in {given!r}, got {self.unit!r}")
         return self
 
-    @property
+    @cached_property
     def place(self) -> RuuviPlace:
         return RuuviPlace(quantity=self.quantity)
 
@@ -215,7 +224,7 @@ class MbusPoint(Point, MbusPlace):
             raise ValueError(f"unit: {self.quantity} is in {given!r}, got {self.unit!r}")
         return self
 
-    @property
+    @cached_property
     def place(self) -> MbusPlace:
         return MbusPlace.model_validate({name: getattr(self, name) for name in MbusPlace.model_fields})
 
@@ -239,7 +248,7 @@ class GattPoint(Point, Format):
     word_order: Order = "little"
     byte_order: Order = "little"
 
-    @property
+    @cached_property
     def place(self) -> GattPlace:
         return GattPlace(characteristic=self.characteristic, byte=self.byte, size=self.size, mask=self.mask)
 
@@ -270,7 +279,7 @@ class CanopenPoint(Point, Format):
     word_order: Order = "little"
     byte_order: Order = "little"
 
-    @property
+    @cached_property
     def place(self) -> CanopenPlace:
         return CanopenPlace(
             cob_id=self.cob_id, plus_node=self.plus_node, byte=self.byte, size=self.size, mask=self.mask

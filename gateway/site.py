@@ -31,7 +31,7 @@ from gateway.errors import ProfileError, SiteError
 from gateway.lighting import arc_power_level
 from gateway.permit import Permit, PermitEntry
 from gateway.point import NAME as POINT_NAME
-from gateway.point import AnyPoint, Closed, duration_s
+from gateway.point import AnyPoint, Closed, WhenMet, duration_s
 from gateway.profile import (
     RECORDED,
     CanopenProfile,
@@ -238,10 +238,10 @@ class _File(Closed):
     upstream: Upstream | None = None
     bus: list[Bus] = []
     device: list[DeviceEntry] = []
-    watch: list[WatchEntry] = []
-    lighting: list[LightingEntry] = []
-    permit: list[PermitEntry] = []
-    rule: list[RuleEntry] = []
+    watch: list[Annotated[WatchEntry, WhenMet()]] = []
+    lighting: list[Annotated[LightingEntry, WhenMet()]] = []
+    permit: list[Annotated[PermitEntry, WhenMet()]] = []
+    rule: list[Annotated[RuleEntry, WhenMet()]] = []
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,11 @@ class Format(BaseModel):
 
     def decoder(self) -> Decoder:
         """From exactly `size` bytes (with an exponent: `exponent_at` bytes more, in front) to the value."""
-        return Decoder(self)
+        meaning = tuple(getattr(self, name) for name in Format.model_fields)
+        ready = _DECODERS.get(meaning)
+        if ready is None:
+            ready = _DECODERS[meaning] = Decoder(self)
+        return ready
 
     def encode(self, value: float) -> bytes:
         """The bytes that decode to `value`, or the nearest that can be written. Raises ValueError when it does not fit,
@@ -141,6 +145,9 @@ class Decoder:
         value = value * 10.0**exponent if exponent >= 0 else value / 10.0**-exponent
         return value if math.isfinite(value) else None
 
+
+_DECODERS: dict[tuple[object, ...], Decoder] = {}
+"""Those made so far: a site has many points and few formats."""
 
 _CODES = {
     "u8": "B", "bit": "B", "i8": "b", "u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "i64": "q",
