@@ -303,7 +303,7 @@ def examined(gateway: Gateway, device: Device, name: str, provoked: Test | None 
     point, full = device.points[name], f"{device.name}/{name}"
     now_s = gateway.clock.now()
     latest = gateway.live.latest[device.name].get(name)
-    series = [(at, value) for at, value in gateway.live.curves[full] if value is not None]
+    series = [(at, value) for at, value in gateway.live.recent[device.name].curve(name) if value is not None]
     if latest is None or latest.value is None or latest.quality is Quality.BAD:
         reason = latest.reason if latest is not None else say("pas encore lu", "not read yet")
         at_s = latest.time_s if latest is not None else None
@@ -378,7 +378,7 @@ def _coherence(gateway: Gateway, device: Device, name: str, series: Sequence[tup
 
 
 def _values(gateway: Gateway, device: Device, name: str) -> list[float | None]:
-    return [value for _, value in gateway.live.curves[f"{device.name}/{name}"]]
+    return [value for _, value in gateway.live.recent[device.name].curve(name)]
 
 
 def _twin(gateway: Gateway, device: Device, name: str, values: Sequence[float]) -> str | None:

@@ -4,9 +4,7 @@ device in words. For pages and for whoever asks; nothing here is kept over a res
 
 from __future__ import annotations
 
-import math
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gateway.alert import iso
@@ -14,40 +12,9 @@ from gateway.clock import Clock
 from gateway.hear import HeardBus
 from gateway.poll import PolledBus
 from gateway.reading import Quality, Reading, Snapshot, split_point
+from gateway.recent import Recent
 from gateway.site import Device, Site
 from gateway.unit import UNITS
-
-CURVE_LENGTH = 360
-"""Values kept in memory per point: 12 bytes each, 6 hours at one a minute."""
-
-
-class Curve:
-    """The last values of one point, oldest first; None where there was no usable value."""
-
-    __slots__ = ("_at", "_times", "_values")
-
-    def __init__(self) -> None:
-        self._times, self._values, self._at = array("d"), array("f"), 0
-
-    def add(self, time_s: float, value: float | None) -> None:
-        number = math.nan if value is None else value
-        if len(self._times) < CURVE_LENGTH:
-            self._times.append(time_s)
-            self._values.append(number)
-        else:
-            at = self._at
-            self._times[at], self._values[at] = time_s, number
-            self._at = at + 1 if at + 1 < CURVE_LENGTH else 0
-
-    def moved(self, by_s: float) -> None:
-        self._times = array("d", (time_s + by_s for time_s in self._times))
-
-    def __iter__(self) -> Iterator[tuple[float, float | None]]:
-        start = self._at if len(self._times) == CURVE_LENGTH else 0
-        for index in range(len(self._times)):
-            place = (start + index) % len(self._times)
-            value = self._values[place]
-            yield self._times[place], None if math.isnan(value) else value
 
 
 class Latest:
@@ -88,20 +55,16 @@ class Live:
     def __init__(self, site: Site, clock: Clock, buses: Mapping[str, PolledBus | HeardBus]) -> None:
         self._site, self._clock, self._buses = site, clock, buses
         self.latest = Latest(site)
-        self.curves = {f"{device.name}/{name}": Curve() for device in site.devices.values() for name in device.points}
+        self.recent = {name: Recent() for name in site.devices}
+        """The last values by device."""
         self.readings = dict.fromkeys(site.buses, 0)
         """Usable values read, by bus, since the start."""
-        self._curves = {
-            device.name: {name: self.curves[f"{device.name}/{name}"] for name in device.points}
-            for device in site.devices.values()
-        }
 
     def take(self, snapshot: Snapshot) -> None:
         """Takes a snapshot in."""
-        values, curves, time_s = snapshot.values, self._curves[snapshot.device], snapshot.time_s
+        values = snapshot.values
         self.latest.brought[snapshot.device].update(dict.fromkeys(values, snapshot))
-        for name, value in values.items():
-            curves[name].add(time_s, value)
+        self.recent[snapshot.device].add(snapshot.time_s, values)
         usable = len(values) - list(values.values()).count(None)
         if bus := self._site.devices[snapshot.device].bus:
             self.readings[bus] += usable
@@ -129,8 +92,8 @@ class Live:
             moved = {id(it): replace(it, time_s=it.time_s + by_s) for it in brought.values()}
             for name, snapshot in brought.items():
                 brought[name] = moved[id(snapshot)]
-        for curve in self.curves.values():
-            curve.moved(by_s)
+        for recent in self.recent.values():
+            recent.moved(by_s)
         for bus in self._buses.values():
             for health in bus.health.values():
                 health.moved(by_s)
@@ -152,7 +115,7 @@ class Live:
         )
         bad = [r for r in readings if r.quality is not Quality.GOOD]
         if health and health.lost_since_s is not None:
-            words = f"muet depuis {iso(health.lost_since_s)}{_last_known(device, readings, self.curves)}"
+            words = f"muet depuis {iso(health.lost_since_s)}{_last_known(device, readings, self.recent[device.name])}"
             words += f", essais depuis : {health.tries_since_lost} ; {health.last_error}"
         elif last_s is None:
             words = "en attente de la première réponse" + (
@@ -176,11 +139,11 @@ class Live:
         return found.link.traffic.requests if isinstance(found, PolledBus) else found.ear.traffic.answers
 
 
-def _last_known(device: Device, readings: Sequence[Reading], curves: Mapping[str, Curve]) -> str:
+def _last_known(device: Device, readings: Sequence[Reading], recent: Recent) -> str:
     """The last usable value of a silent device's first point that had one."""
     for reading in readings:
-        known = [value for _, value in curves[reading.point] if value is not None]
+        point = reading.point.partition("/")[2]
+        known = [value for _, value in recent.curve(point) if value is not None]
         if known:
-            point = reading.point.partition("/")[2]
             return f", dernière valeur {point} = {known[-1]:g} {UNITS[device.points[point].unit].shown}".rstrip()
     return ""

@@ -131,8 +131,8 @@ class _Walk:
 
     def last_usable(self) -> tuple[float, float] | None:
         """Time and value."""
-        known = [(at, value) for at, value in self._gateway.live.curves[f"{self._device.name}/{self._name}"]
-                 if value is not None]  # fmt: skip
+        recent = self._gateway.live.recent[self._device.name]
+        known = [(at, value) for at, value in recent.curve(self._name) if value is not None]
         return known[-1] if known else None
 
     @property

@@ -60,8 +60,8 @@ class Pictures:
         return out
 
     def _live(self, device: Device, name: str) -> Picture | None:
-        ring = self.gateway.live.curves.get(f"{device.name}/{name}")
-        samples = sorted(((time_s, seen(value)) for time_s, value in ring or ()), key=lambda sample: sample[0])
+        ring = self.gateway.live.recent[device.name].curve(name)
+        samples = sorted(((time_s, seen(value)) for time_s, value in ring), key=lambda sample: sample[0])
         if not samples:
             return None
         say, until_s = self.speech, max(self.speech.now_s, samples[-1][0])

@@ -191,10 +191,10 @@ async def test_a_running_gateway_goes_on_polling_meanwhile(on_site: Field) -> No
     site = on_site.site()
     async with on_site.powered(), running(site, dict(JOBS)) as gateway:
         await asyncio.sleep(0.2)
-        before = len(list(gateway.live.curves["autre/pressure"]))
+        before = len(gateway.live.recent["autre"].curve("pressure"))
         rows = await told(site, CHECK, CheckWish("amont", reads=120))
         assert len([row for row in rows if isinstance(row, Checked)]) == 2
-        assert len(list(gateway.live.curves["autre/pressure"])) > before
+        assert len(gateway.live.recent["autre"].curve("pressure")) > before
 
 
 SNAPSHOT = {

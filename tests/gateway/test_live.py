@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gateway.clock import ScaledClock
 from gateway.codec.modbus import Tcp
 from gateway.link.tcp import TcpLink
-from gateway.live import CURVE_LENGTH, Curve, Live
+from gateway.live import Live
 from gateway.poll import PolledBus
 from gateway.profile import load_profile
 from gateway.reading import Flaw, Quality, Snapshot
@@ -131,11 +129,3 @@ async def test_a_recorded_device_needs_no_bus(live: Live, clock: Fixed) -> None:
 
 async def test_requests_are_those_of_the_port(live: Live) -> None:
     assert live.requests("b") == 0
-
-
-@given(st.lists(st.none() | st.floats(-1e6, 1e6, width=32), max_size=3 * CURVE_LENGTH))
-def test_a_curve_holds_the_last_values_in_order(values: list[float | None]) -> None:
-    curve = Curve()
-    for at, value in enumerate(values):
-        curve.add(float(at), value)
-    assert list(curve) == list(enumerate(values))[-CURVE_LENGTH:]

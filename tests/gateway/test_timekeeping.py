@@ -260,7 +260,7 @@ async def test_a_clock_that_is_set_makes_nothing_older_and_no_lamp_stray(tmp_pat
             for name, reading in gateway.live.latest["lamps"].items():
                 assert now_s - reading.time_s == pytest.approx(ages[name] + 120.0)
             assert not any(state.words.startswith("muet") for state in gateway.live.states())
-            assert [time_s for time_s, _ in gateway.live.curves["m1/power"]][-1] <= now_s
+            assert gateway.live.recent["m1"].curve("power")[-1][0] <= now_s
             await asyncio.sleep(900.0)
             assert sum(register in LAMP_REGISTERS for _, register, _ in told) == lamps_told
             running.cancel()

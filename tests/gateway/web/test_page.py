@@ -15,8 +15,8 @@ from central.broker import Broker
 from gateway.action import Action, Done
 from gateway.alert import AlertKind, Baseline, Reason, Severity
 from gateway.inference import Model, load_card
-from gateway.live import CURVE_LENGTH
 from gateway.reading import Flaw, Quality, Snapshot
+from gateway.recent import LENGTH
 from gateway.web import page as web_page
 from gateway.web.page import HEADERS, MOST_CONNECTIONS
 from gateway.web.words import WORDS
@@ -449,9 +449,9 @@ async def test_the_overview_for_machines(house: House) -> None:
 async def test_full_rings_and_a_full_store_stay_light(tmp_path: Path) -> None:
     async with a_house(tmp_path, run=False) as house:
         live, device = house.gateway.live, house.gateway.site.devices["banc-pompe"]
-        for number in range(CURVE_LENGTH):
+        for number in range(LENGTH):
             values: dict[str, float | None] = dict.fromkeys(device.points, 1e5 * (number * 7919 % 997) / 997)
-            live.take(Snapshot("banc-pompe", NIGHT_S - 60 * (CURVE_LENGTH - number), values))
+            live.take(Snapshot("banc-pompe", NIGHT_S - 60 * (LENGTH - number), values))
         for number in range(14 * 96):
             start_s = NIGHT_S - 900 * number
             snapshots = [
