@@ -52,7 +52,9 @@ from gateway.plan import NOTHING_REFUSED, Refusals, plan_ears, plan_visits
 from gateway.point import CanopenPoint
 from gateway.poll import PolledBus
 from gateway.reading import Snapshot, split_point
-from gateway.site import Device, Site, WatchEntry, inputs_of, interlock_inputs_of, load_site
+from gateway.site import Device, Site, WatchEntry, inputs_of, interlock_inputs_of
+from gateway.site_file import checked, read_text
+from gateway.site_trial import SiteFile
 from gateway.store import Store
 from gateway.summary import Summary
 from gateway.timekeeping import Timekeeper
@@ -122,7 +124,12 @@ def home() -> Path:
 
 def read_site(path: Path) -> tuple[Site, list[Watch]]:
     """A site and its watches with their models. Raises SiteError or ModelError with everything that is wrong."""
-    site = load_site(path, home() / "device_profiles")
+    return site_of(read_text(path), path)
+
+
+def site_of(text: str, path: Path) -> tuple[Site, list[Watch]]:
+    """What `read_site` would give were the text in that file. Raises SiteError or ModelError."""
+    site = checked(text, path, home() / "device_profiles")
     with collecting(SiteError) as faults:
         faults += [f"{path.name}: {refusal}" for found in budgets(site) if (refusal := found.refusal())]
     return site, build_watches(site)
@@ -174,6 +181,10 @@ class Gateway:
         self.stop = asyncio.Event()
         self.running_since_s: float | None = None
         """Since when it polls; None: it was only built, for a verb that asks by itself."""
+        self.file: SiteFile | None = None
+        """The site file that it runs; None where nobody may change it through this gateway."""
+        self.anew = False
+        """Whether another begins at once where this one ends: with another text of the site file."""
         self._beside: set[asyncio.Task[None]] = set()
         self.buses = {name: self._bus(name) for name in site.buses}
         self.live = Live(site, clock, self.buses)
@@ -392,7 +403,8 @@ class Gateway:
                 self.store.put(Kind.STATUS, self.clock.now(), self.status())
                 await self.store.flush()
                 if uplink is not None:
-                    await self._last_words()
+                    if not self.anew:
+                        await self._last_words()
                     uplink.cancel()
         finally:
             await self.close()

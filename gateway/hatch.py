@@ -40,7 +40,8 @@ log = logging.getLogger(__name__)
 
 FILE = "guet.sock"
 MOST_AT_ONCE = 4
-MAX_WISH_BYTES = 64 * 1024
+MAX_WISH_BYTES = 3 * 1024 * 1024
+"""A site file is a wish, too: a MiB, and its line ends escaped."""
 MAX_ROW_BYTES = 16 * 1024 * 1024
 ASKED_WITHIN_S = 5.0
 TAKEN_WITHIN_S = 10.0
@@ -50,6 +51,7 @@ CONNECT_S = 3.0
 
 Wish = TypeVar("Wish", bound="DataclassInstance")
 Row = TypeVar("Row", bound="DataclassInstance")
+_Way = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,27 +184,36 @@ async def _tell(writer: asyncio.StreamWriter, body: Mapping[str, Any]) -> None:
 async def ask(site: Site, job: Job[Wish, Row], wish: Wish) -> AsyncGenerator[Row, None]:
     """The rows of a job, done by the gateway that runs on this site, or here where none does. Raises GuetError with what
     went wrong. Closing the generator ends the job."""
-    try:
-        async with asyncio.timeout(CONNECT_S):
-            with _reachable(site.data) as path:
-                way = await asyncio.open_unix_connection(path, limit=MAX_ROW_BYTES)
-    except PermissionError:
-        raise HatchError(
-            say(f"{site.data / FILE} : la passerelle tourne sous un autre utilisateur ; recommencer avec sudo",
-                f"{site.data / FILE}: the gateway runs as another user; try again with sudo")
-        ) from None  # fmt: skip
-    except (OSError, TimeoutError):
-        rows = _alone(site, job, wish)
-    else:
-        rows = _through(way, job, wish)
-    async with aclosing(rows):
+    way = await _way_to(site.data)
+    async with aclosing(_alone(site, job, wish) if way is None else _through(way, job, wish)) as rows:
         async for row in rows:
             yield row
 
 
-async def _through(
-    way: tuple[asyncio.StreamReader, asyncio.StreamWriter], job: Job[Wish, Row], wish: Wish
-) -> AsyncGenerator[Row, None]:
+async def ask_running(data: Path, job: Job[Wish, Row], wish: Wish) -> list[Row] | None:
+    """All rows of a job, done by the gateway that runs on this data folder; None where none does. Raises GuetError."""
+    if not data.is_dir() or (way := await _way_to(data)) is None:
+        return None
+    async with aclosing(_through(way, job, wish)) as rows:
+        return [row async for row in rows]
+
+
+async def _way_to(data: Path) -> _Way | None:
+    """The way to the gateway that runs on this data folder; None where none does. Raises HatchError."""
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            with _reachable(data) as path:
+                return await asyncio.open_unix_connection(path, limit=MAX_ROW_BYTES)
+    except PermissionError:
+        raise HatchError(
+            say(f"{data / FILE} : la passerelle tourne sous un autre utilisateur ; recommencer avec sudo",
+                f"{data / FILE}: the gateway runs as another user; try again with sudo")
+        ) from None  # fmt: skip
+    except (OSError, TimeoutError):
+        return None
+
+
+async def _through(way: _Way, job: Job[Wish, Row], wish: Wish) -> AsyncGenerator[Row, None]:
     reader, writer = way
     made: TypeAdapter[Row] = TypeAdapter(job.row)
     try:

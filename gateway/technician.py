@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import asdict
@@ -37,8 +36,11 @@ from gateway.replace import Replaced, ReplaceWish, replace
 from gateway.replace import lines as replace_lines
 from gateway.scan import heading, scan
 from gateway.scan import lines as scan_lines
+from gateway.settings import KeepWish, PutWish
 from gateway.site import Site, load_site
-from gateway.site_file import checked, difference, put, with_device
+from gateway.site_change import KEEP_SITE, PUT_SITE, SITE, SITE_BACK, change, keep_change
+from gateway.site_change import lines as site_lines
+from gateway.site_file import checked, difference, digest, with_device
 from gateway.why import Why, WhyWish, why
 from gateway.why import lines as why_lines
 
@@ -50,7 +52,9 @@ WHY = Job("why", WhyWish, Why, why)
 LEAVE = Job("leave", LeaveWish, LeaveProgress | Item | Left, leave)
 REPLACE = Job("replace", ReplaceWish, Replaced, replace)
 CHECK = Job("check", CheckWish, CheckProgress | Checked, check)
-JOBS: Mapping[str, Job[Any, Any]] = {job.name: job for job in (SCAN, WHY, CHECK, REPLACE, LEAVE)}
+JOBS: Mapping[str, Job[Any, Any]] = {
+    job.name: job for job in (SCAN, WHY, CHECK, REPLACE, LEAVE, SITE, PUT_SITE, KEEP_SITE, SITE_BACK)
+}
 """What a running gateway does for who asks at its hatch."""
 
 
@@ -97,15 +101,15 @@ def scan_verb(argv: list[str]) -> int:
         async with aclosing(ask(site, SCAN, wish)) as rows:
             async for row in rows:
                 if isinstance(row, ScanProgress):
-                    _progress(row.done, row.of, row.said, options)
+                    show_progress(row.done, row.of, row.said, options)
                     continue
                 wrong += isinstance(row, Finding)
                 head = [] if headed or not isinstance(row, Found) else [heading()]
                 headed += bool(head)
-                _print(row, [*head, *scan_lines(row)], options)
+                print_row(row, [*head, *scan_lines(row)], options)
         return FIELD_PROBLEM if wrong else FINE
 
-    return _run(asked)
+    return run_verb(asked)
 
 
 def why_verb(argv: list[str]) -> int:
@@ -118,11 +122,11 @@ def why_verb(argv: list[str]) -> int:
     async def asked() -> int:
         async with aclosing(ask(_site(options), WHY, WhyWish(options.point))) as rows:
             async for found in rows:
-                _print(found, why_lines(found), options)
+                print_row(found, why_lines(found), options)
                 return FINE if found.fine else FIELD_PROBLEM
         return FIELD_PROBLEM
 
-    return _run(asked)
+    return run_verb(asked)
 
 
 def check_verb(argv: list[str]) -> int:
@@ -147,12 +151,12 @@ def check_verb(argv: list[str]) -> int:
             async for row in rows:
                 if isinstance(row, Checked):
                     bad += not row.fine
-                    _print(row, check_lines(row), options)
+                    print_row(row, check_lines(row), options)
                 else:
-                    _progress(row.done, row.of, row.said, options, row.ask)
+                    show_progress(row.done, row.of, row.said, options, row.ask)
         return FIELD_PROBLEM if bad else FINE
 
-    return _run(asked)
+    return run_verb(asked)
 
 
 def replace_verb(argv: list[str]) -> int:
@@ -171,7 +175,7 @@ def replace_verb(argv: list[str]) -> int:
     options = parser.parse_args(argv)
 
     async def asked() -> int:
-        path, site = _site_path(options), _site(options)
+        path, site = site_path(options), _site(options)
         before = after = path.read_text("utf-8")
         keys: dict[str, str | int] = {"profile": options.profile} if options.profile else {}
         if options.address:
@@ -182,17 +186,21 @@ def replace_verb(argv: list[str]) -> int:
         wish = ReplaceWish(options.device, options.serial, options.old_serial, options.address, options.profile,
                            options.reason, options.by, options.anyway)  # fmt: skip
         async with aclosing(ask(site, REPLACE, wish)) as rows:
-            async for done in rows:
-                if done.changes_file:
-                    put(path, after, home() / "device_profiles", time.time())
-                _print(done, replace_lines(done), options)
-        if after != before and not options.json:
-            print("\n".join(plain(line) for line in difference(before, after, path.name)))
-            print(say("redémarrez la passerelle pour qu'elle en tienne compte : sudo systemctl restart guet",
-                      "restart the gateway so that it takes this up: sudo systemctl restart guet"))  # fmt: skip
-        return FINE
+            done = [row async for row in rows][-1]
+        print_row(done, replace_lines(done), options)
+        if not done.changes_file:
+            return FINE
+        if not options.json:
+            print("\n".join(plain(line) for line in difference(before, after, path.name)), flush=True)
+        put = PutWish(after, digest(before), options.by)
+        found = await change(path, put, lambda passed, of, said: show_progress(passed, of, said, options))
+        if found.trial is not None and (found.trial.healthy or options.anyway or not found.running):
+            found = await keep_change(path, KeepWish(options.by, options.anyway))
+        if not options.json:
+            print_row(found, site_lines(found), options)
+        return FINE if found.undone is None else FIELD_PROBLEM
 
-    return _run(asked)
+    return run_verb(asked)
 
 
 def leave_verb(argv: list[str]) -> int:
@@ -218,16 +226,16 @@ def leave_verb(argv: list[str]) -> int:
             async for row in rows:
                 match row:
                     case LeaveProgress():
-                        _progress(row.done, row.of, row.said, options)
+                        show_progress(row.done, row.of, row.said, options)
                     case Item():
-                        _print(row, leave_lines(row), options)
+                        print_row(row, leave_lines(row), options)
                     case Left():
                         written = _write_report(row, options.out) if row.ready else []
-                        _print(row, [leave_last(row), *(f"  {path}" for path in written)], options)
+                        print_row(row, [leave_last(row), *(f"  {path}" for path in written)], options)
                         ready = row.ready
         return FINE if ready else FIELD_PROBLEM
 
-    return _run(asked)
+    return run_verb(asked)
 
 
 def _write_report(left: Left, folder: Path) -> list[Path]:
@@ -275,7 +283,7 @@ def _user() -> str:
         return ""
 
 
-def _site_path(options: argparse.Namespace) -> Path:
+def site_path(options: argparse.Namespace) -> Path:
     """The site file that is meant. Raises SiteError where there is none."""
     if options.site is not None:
         return Path(options.site)
@@ -290,10 +298,10 @@ def _site_path(options: argparse.Namespace) -> Path:
 
 
 def _site(options: argparse.Namespace) -> Site:
-    return load_site(_site_path(options), home() / "device_profiles")
+    return load_site(site_path(options), home() / "device_profiles")
 
 
-def _run(work: Callable[[], Awaitable[int]]) -> int:
+def run_verb(work: Callable[[], Awaitable[int]]) -> int:
     """Runs a verb. Ctrl-C ends it cleanly: what was found stays printed, the exit code says interrupted."""
 
     async def guarded() -> int:
@@ -319,7 +327,8 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else "·" for char in text)
 
 
-def _print(row: Any, lines: Iterable[str], options: argparse.Namespace) -> None:
+def print_row(row: Any, lines: Iterable[str], options: argparse.Namespace) -> None:
+    """What a job told: for people, or with --json for machines."""
     if options.json:
         print(json.dumps(asdict(row), ensure_ascii=False), flush=True)
         return
@@ -328,7 +337,7 @@ def _print(row: Any, lines: Iterable[str], options: argparse.Namespace) -> None:
         print(plain(line), flush=True)
 
 
-def _progress(done: int, of: int, said: str, options: argparse.Namespace, ask_person: bool = False) -> None:
+def show_progress(done: int, of: int, said: str, options: argparse.Namespace, ask_person: bool = False) -> None:
     """A line that is written over, on a terminal; what the person has to do stays, everywhere."""
     if ask_person:
         _wipe()

@@ -5,33 +5,24 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
-import gc
 import json
 import logging
 import os
-import signal
-import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from gateway import hatch
 from gateway.alert import iso
-from gateway.app import Gateway, budgets, home, read_site
-from gateway.clock import Clock, SystemClock, parse_clock
+from gateway.app import budgets, home, read_site
+from gateway.clock import SystemClock, parse_clock
 from gateway.errors import SiteError, collecting
-from gateway.hatch import Job
 from gateway.language import say
 from gateway.replay import replay as replayed
 from gateway.replay import write_alerts
+from gateway.service import Life, Service, bound_socket
 from gateway.site import Can, Serial, Site, load_site
-from gateway.store import Store
-from gateway.watch import Watch
-from gateway.watchdog import supervised
 
 
 def run(argv: list[str]) -> int:
@@ -50,11 +41,12 @@ def run(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     level = logging.INFO if options.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
-    site, watches = read_site(options.site)
+    clock = options.clock or SystemClock()
+    first = Life.begun(options.site, clock.now())
     with collecting(SiteError) as faults:
-        faults += [f"{options.site.name}: {fault}" for fault in taken_ports(site)]
+        faults += [f"{options.site.name}: {fault}" for fault in taken_ports(first.site)]
     page = bound_socket(options.page) if options.page else None
-    return asyncio.run(_run(site, watches, options.clock or SystemClock(), page, options.progress))
+    return asyncio.run(Service(first, clock, page, options.progress).run())
 
 
 def taken_ports(site: Site) -> Iterator[str]:
@@ -144,53 +136,3 @@ def plan(argv: list[str]) -> int:
     for refusal in refused:
         sys.stderr.write(f"{refusal}\n")
     return 1 if refused else 0
-
-
-def bound_socket(text: str) -> socket.socket:
-    """The socket of the page, bound now, so that a port that is taken is known before anything starts. Raises SiteError."""
-    host, _, port = text.rpartition(":")
-    if not port.isdecimal():
-        raise SiteError([f"--page {text!r}: expected HOST:PORT, such as 127.0.0.1:8080"])
-    bound = socket.socket(socket.AF_INET)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host or "127.0.0.1", int(port)))
-        bound.listen(16)
-    except (OSError, OverflowError) as error:
-        bound.close()
-        raise SiteError(
-            [f"--page {text}: expected a free port, got: {error}; end the other program or give another port"]
-        ) from None
-    return bound
-
-
-def _jobs() -> Mapping[str, Job[Any, Any]]:
-    from gateway.technician import JOBS
-
-    return JOBS
-
-
-async def _run(
-    site: Site, watches: list[Watch], clock: Clock, page: socket.socket | None, progress: Path | None
-) -> int:
-    async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(Store.open(site.data, clock))
-        if (site.data / "claim.json").exists():  # else its code, with that of keys and QR codes, is not needed
-            from gateway.claim import announce
-
-            await announce(store)
-        gateway = Gateway(site, watches, store, clock)
-        # What was built now lives as long as the process: the collector need not go through it again and again.
-        gc.collect()
-        gc.freeze()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, gateway.stop.set)
-        await stack.enter_async_context(hatch.opened(gateway, _jobs))
-        if page is not None:
-            from gateway.web.page import serve
-
-            await stack.enter_async_context(serve(gateway, page, progress))
-        await stack.enter_async_context(supervised(gateway.alive))
-        await gateway.run()
-    return 0

@@ -15,6 +15,7 @@ from gateway.errors import WishError
 from gateway.plan import Refusals
 from gateway.replace import Replaced, ReplaceWish, changes, hardware, replace
 from gateway.site import load_site
+from gateway.site_file import in_place, versions
 from gateway.store import Store
 from gateway.summary import Aggregate, Summary
 from gateway.technician import JOBS, REPLACE
@@ -142,9 +143,10 @@ async def test_another_address_changes_the_file_and_says_so(one: Field) -> None:
         code, out, err = await guet("replace", "amont", "--address", "7", "--serial", "B-2", folder=one.folder)
     assert (code, err) == (0, "")
     assert "-address = 3" in out
-    assert "redémarrez la passerelle" in out
+    assert "site.toml : " in out
     assert load_site(path, home() / "device_profiles").devices["amont"].address == 7
-    assert len(list((one.folder / "site.toml.before").iterdir())) == 1
+    assert len(versions(path)) == 1
+    assert in_place(path).trial is None, "nobody need keep what a technician has seen answer"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.app import home
 from gateway.errors import SiteError
-from gateway.site_file import KEPT, MAX_BYTES, checked, difference, put, versions, with_device
+from gateway.site_file import KEPT, MAX_BYTES, checked, difference, put, read_text, versions, with_device
 from tests.gateway.conftest import METER, PRESSURE, Field
 
 PROFILES = home() / "device_profiles"
@@ -56,7 +56,7 @@ def test_the_last_ten_are_kept_newest_first(path: Path) -> None:
         put(path, first + f"\n# {number}\n", PROFILES, 1e9 + number)
     kept = versions(path)
     assert len(kept) == KEPT
-    assert kept[0].read_text("utf-8").endswith(f"# {KEPT + 1}\n")
+    assert read_text(kept[0].path).endswith(f"# {KEPT + 1}\n")
     put(path, path.read_text("utf-8"), PROFILES, 2e9)
     assert versions(path) == kept, "the same text is no change"
 
