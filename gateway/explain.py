@@ -7,16 +7,29 @@ import argparse
 import json
 import sqlite3
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from gateway.alert import Alert
 from gateway.app import home
+from gateway.cost import CostEntry, cost_of
+from gateway.cost import lines as cost_lines
 from gateway.errors import ModelError, SiteError, StoreError
 from gateway.inference import CARD, Card, load_card
 from gateway.language import say, speaks_english
+from gateway.outcome import (
+    OUTCOMES_SQL,
+    Outcome,
+    Standing,
+    outcome_words,
+    outcomes_from,
+    record_words,
+    track_record,
+)
 from gateway.site import load_site
 from gateway.store import FILE
 from gateway.web.view import UNCHANGEABLE, sure
@@ -42,18 +55,25 @@ def explain(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if options.source.suffix == ".toml":
         site = load_site(options.source, home() / "device_profiles")
-        zone, texts = ZoneInfo(site.gateway.timezone), _stored(site.data / FILE)
+        zone, rates, place = site.zone, site.cost, site.place
+        texts, found = stored(site.data / FILE)
+        now_s = time.time()
     else:
-        zone, texts = ZoneInfo("UTC"), _lines(options.source)
-    alert = _chosen(options.alert, list(_alerts(texts)), options.source)
+        zone, rates, place = ZoneInfo("UTC"), CostEntry(), None
+        texts, found, now_s = _lines(options.source), {}, 0.0
+    alerts = list(_alerts(texts))
+    alert = _chosen(options.alert, alerts, options.source)
+    now_s = max([now_s, *(one.raised_s for one in alerts)])  # a recording ends when it ends
+    record = track_record(alert, alerts, found, now_s)
+    beside = Standing(found.get(alert.id), record, cost_of(alert, rates, place))
     if options.json:
-        print(json.dumps(alert.as_json(), ensure_ascii=False, indent=2))
+        print(json.dumps(alert.as_json() | asdict(beside), ensure_ascii=False, indent=2))
     else:
-        print("\n".join(told(alert, _card(alert.model), zone)))
+        print("\n".join(told(alert, _card(alert.model), zone, beside)))
     return 0
 
 
-def told(alert: Alert, card: Card | None, zone: ZoneInfo) -> list[str]:
+def told(alert: Alert, card: Card | None, zone: ZoneInfo, beside: Standing) -> list[str]:
     """The page, line by line. card: of the model, where it is still installed."""
     latest_s = alert.raised_s if alert.cleared_s is None else alert.cleared_s
     speech = Speech("en" if speaks_english() else "fr", zone, latest_s)
@@ -76,6 +96,12 @@ def told(alert: Alert, card: Card | None, zone: ZoneInfo) -> list[str]:
     lines += _wrapped("  ", sure(speech, alert.confidence))
     if alert.confidence is not None and card is not None and card.calibration is not None:
         lines += _wrapped("  ", speech.bilingual(card.calibration.text))
+    lines += ["", say("Si elle est fausse, ou si on se tait", "If it is false, or if nobody acts")]
+    for line in cost_lines(alert, beside.cost):
+        lines += _wrapped("  ", line)
+    lines += ["", say("Ce qu'on en a su", "What was found out")]
+    lines += _wrapped("  ", outcome_words(beside.outcome))
+    lines += _wrapped("  ", record_words(beside.record))
     lines += ["", say("Second avis", "Second opinion")]
     agrees = say("dit OUI aussi", "says YES too") if alert.baseline.fired else say("dit NON", "says NO")
     at = say("oui au-dessus de 1", "yes above 1")
@@ -94,11 +120,12 @@ def _wrapped(head: str, text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False)
 
 
-def _stored(file: Path) -> list[str]:
-    """The alerts of a store that may be in use. Raises StoreError."""
+def stored(file: Path) -> tuple[list[str], dict[str, Outcome]]:
+    """The alerts of a store that may be in use, and what was found out about them. Raises StoreError."""
     try:
         with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as disk:
-            return [body for (body,) in disk.execute("select body from alert order by raised_s, id")]
+            alerts = [body for (body,) in disk.execute("select body from alert order by raised_s, id")]
+            return alerts, outcomes_from(disk.execute(OUTCOMES_SQL))
     except sqlite3.Error as error:
         raise StoreError(f"{file}: cannot be read: {error}; has this gateway run here? See gateway.data") from None
 

@@ -27,6 +27,7 @@ from gateway.codec.canopen_lift import LARGEST_NODE
 from gateway.codec.mbus import HIGHEST_PRIMARY
 from gateway.codec.slcan import Bitrate
 from gateway.command import public_key
+from gateway.cost import CostEntry
 from gateway.errors import ProfileError, SiteError
 from gateway.lighting import arc_power_level
 from gateway.permit import Permit, PermitEntry
@@ -242,6 +243,7 @@ class _File(Closed):
     lighting: list[Annotated[LightingEntry, WhenMet()]] = []
     permit: list[Annotated[PermitEntry, WhenMet()]] = []
     rule: list[Annotated[RuleEntry, WhenMet()]] = []
+    cost: Annotated[CostEntry, WhenMet()] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +297,7 @@ class Site:
     folder: Path
     permits: tuple[Permit, ...] = ()
     rules: tuple[RuleEntry, ...] = ()
+    costs: CostEntry | None = None
 
     @property
     def place(self) -> Place:
@@ -305,6 +308,11 @@ class Site:
     def dry_run(self) -> bool:
         """Whether nothing is written at all."""
         return self.gateway.dry_run
+
+    @property
+    def cost(self) -> CostEntry:
+        """What visits, water and energy cost here; where the site does not say, our defaults."""
+        return self.costs or CostEntry()
 
     @property
     def command_key(self) -> Path | None:
@@ -423,6 +431,7 @@ def parse_site(text: str, file: str, folder: Path, profile_of: Callable[[str], P
         folder=folder,
         permits=tuple(permitted(entries, devices)),
         rules=tuple(entries.rule),
+        costs=entries.cost,
     )
 
 

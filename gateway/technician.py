@@ -32,6 +32,7 @@ from gateway.leave import lines as leave_lines
 from gateway.lone import bare_site
 from gateway.look import LISTEN_S, Account, Finding, Found, Row, ScanWish
 from gateway.look import Progress as ScanProgress
+from gateway.outcome import Outcome, OutcomeWish, tell
 from gateway.replace import Replaced, ReplaceWish, replace
 from gateway.replace import lines as replace_lines
 from gateway.scan import heading, scan
@@ -52,8 +53,9 @@ WHY = Job("why", WhyWish, Why, why)
 LEAVE = Job("leave", LeaveWish, LeaveProgress | Item | Left, leave)
 REPLACE = Job("replace", ReplaceWish, Replaced, replace)
 CHECK = Job("check", CheckWish, CheckProgress | Checked, check)
+OUTCOME = Job("outcome", OutcomeWish, Outcome, tell)
 JOBS: Mapping[str, Job[Any, Any]] = {
-    job.name: job for job in (SCAN, WHY, CHECK, REPLACE, LEAVE, SITE, PUT_SITE, KEEP_SITE, SITE_BACK)
+    job.name: job for job in (SCAN, WHY, CHECK, REPLACE, LEAVE, SITE, PUT_SITE, KEEP_SITE, SITE_BACK, OUTCOME)
 }
 """What a running gateway does for who asks at its hatch."""
 
