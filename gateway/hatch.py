@@ -221,16 +221,15 @@ async def _through(way: _Way, job: Job[Wish, Row], wish: Wish) -> AsyncGenerator
         while True:
             async with asyncio.timeout(LONGEST_JOB_S):
                 line = await reader.readline()
-            try:
-                body = json.loads(line)
-            except ValueError:
-                raise HatchError(say("la passerelle s'est arrêtée avant d'avoir fini ; recommencer",
-                                     "the gateway ended before it was done; try again")) from None  # fmt: skip
+            body = json.loads(line)
             if fault := body.get("fault"):
                 raise (WishError if fault == "wish" else HatchError)(body["end"])
             if "end" in body:
                 return
             yield made.validate_python(body["row"])
+    except (ConnectionError, json.JSONDecodeError):
+        raise HatchError(say("la passerelle s'est arrêtée avant d'avoir fini ; recommencer",
+                             "the gateway ended before it was done; try again")) from None  # fmt: skip
     finally:
         writer.close()
 

@@ -47,7 +47,11 @@ Progress = Callable[[int, int, str], None]
 
 async def state(path: Path) -> Settings:
     """How the site file stands. Raises GuetError."""
-    return await _asked(path, SITE, SettingsWish()) or settings(path)
+    try:
+        return await _asked(path, SITE, SettingsWish()) or settings(path)
+    except HatchError:  # it may just have ended to begin anew
+        await asyncio.sleep(ASK_EVERY_S)
+        return await _asked(path, SITE, SettingsWish()) or settings(path)
 
 
 async def change(path: Path, wish: PutWish, progress: Progress) -> Settings:
@@ -91,10 +95,10 @@ async def _followed(path: Path, healthy_within_s: float, progress: Progress) -> 
     began_s, limit_s = time.monotonic(), healthy_within_s + BACK_WITHIN_S
     while (elapsed_s := time.monotonic() - began_s) < limit_s:
         await asyncio.sleep(ASK_EVERY_S)
-        found = await _asked(path, SITE, SettingsWish())
-        if found is not None and (found.trial is None or found.trial.healthy):
+        found = await state(path)
+        if found.running and (found.trial is None or found.trial.healthy):
             return found
-        waits = found.trial.lacking if found is not None and found.trial is not None else ()
+        waits = found.trial.lacking if found.trial is not None else ()
         said = " ; ".join(waits) or say("la passerelle repart", "the gateway begins anew")
         progress(int(elapsed_s), int(healthy_within_s), said)
     raise HatchError(say("la passerelle ne revient pas : journalctl -u guet ; elle repartira avec le texte d'avant",

@@ -12,7 +12,9 @@ from astral.sun import sunrise, sunset
 
 from gateway.alert import AlertKind, Reason
 from gateway.cost import Cost, CostEntry, cost_of, lines, night_h
+from gateway.errors import SiteError
 from gateway.sun import Place
+from tests.gateway.conftest import PRESSURE, Field
 from tests.gateway.test_alert import an_alert
 
 PLACE = Place(47.24, 6.02, ZoneInfo("Europe/Paris"))
@@ -73,3 +75,12 @@ def test_every_kind_says_both_errors(kind: AlertKind, lang: str, monkeypatch: py
     assert len(told) >= 3
     assert told[0].startswith("Si elle est fausse" if lang == "fr" else "If it is false")
     assert told[1].startswith("Si on se tait" if lang == "fr" else "If nobody acts")
+
+
+def test_a_site_gives_its_prices(on_site: Field) -> None:
+    on_site.expect("amont", PRESSURE, 3)
+    assert on_site.site().cost == CostEntry()
+    site = on_site.site(more="[cost]\nwater_eur_per_m3 = 0.4\n")
+    assert (site.cost.water_eur_per_m3, site.cost.model_fields_set) == (0.4, {"water_eur_per_m3"})
+    with pytest.raises(SiteError, match=r"cost\.water_eur_per_m3: .*got -1"):
+        on_site.site(more="[cost]\nwater_eur_per_m3 = -1\n")
