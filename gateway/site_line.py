@@ -17,7 +17,7 @@ _PART = r'(?:[A-Za-z0-9_-]+|"(?:\\.|[^"\\])*"|\'[^\']*\')'
 _NAME = rf"\s*({_PART}(?:\s*\.\s*{_PART})*)\s*"
 _TABLE = re.compile(rf"^\s*(\[\[?){_NAME}\]")
 _KEY = re.compile(rf"^{_NAME}=")
-_NAMED = re.compile(r'^\s*(?:name|point)\s*=\s*(?:"([^"\\]*)"|\'([^\']*)\')')
+_NAMED = re.compile(r'^\s*["\']?(?:name|point)["\']?\s*=\s*(?:"([^"\\]*)"|\'([^\']*)\')')
 _FAULT = re.compile(r"^(?:[^\s:]+: )?([a-z_]+)(?:\[(\d+)\]| '([^']*)')?((?:\.[A-Za-z0-9_-]+|\[\d+\])*)")
 _SYNTAX = re.compile(r"\(at line (\d+), column \d+\)$|(at end of document)\)$")
 
