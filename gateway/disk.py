@@ -23,6 +23,7 @@ from gateway.errors import StoreError
 log = logging.getLogger(__name__)
 
 VERSION: Final = 2
+LOCK: Final = "store.lock"
 
 _SCHEMA: Final = """
 create table meta(name text primary key, value) without rowid;
@@ -57,7 +58,7 @@ _EPOCH: Final = re.compile(r"\b[0-9a-f]{12}\b")
 def locked(folder: Path) -> tuple[IO[bytes], list[str]]:
     """Keeps a second process out, and lets go by itself when this one dies; with the epochs of the newest stores that
     were here, oldest first, so that one which vanished is noticed."""
-    file = (folder / "store.lock").open("a+b")
+    file = (folder / LOCK).open("a+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

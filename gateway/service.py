@@ -18,10 +18,12 @@ from typing import Any
 from gateway import hatch
 from gateway.app import Gateway, site_of
 from gateway.clock import Clock
+from gateway.disk import LOCK, locked
 from gateway.errors import FileFault, SiteError
 from gateway.hatch import Job
 from gateway.settings import announce, reread, watched
 from gateway.site import Site
+from gateway.site_change import data_folders
 from gateway.site_file import go_back
 from gateway.site_trial import NOTHING_WORKED, SiteFile, Worked
 from gateway.store import Store
@@ -55,6 +57,13 @@ class Life:
             _back(file, error, now_s)
             file = SiteFile.taken_up(path, now_s)
             return cls(file, *site_of(file.text, path))
+
+
+def alone(path: Path) -> None:
+    """Raises StoreError where another process runs this site: its trial is its own."""
+    for data in data_folders(path):
+        if (data / LOCK).exists():
+            locked(data)[0].close()
 
 
 def _back(file: SiteFile, error: BaseException, now_s: float) -> None:

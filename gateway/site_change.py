@@ -108,13 +108,13 @@ async def _followed(path: Path, healthy_within_s: float, progress: Progress) -> 
 
 async def _asked(path: Path, job: Job[Any, Settings], wish: Any) -> Settings | None:
     """What the gateway that runs this site answers; None where none does. Raises GuetError."""
-    for data in dict.fromkeys(_data_folders(path)):
+    for data in dict.fromkeys(data_folders(path)):
         if rows := await ask_running(data, job, wish):
             return rows[-1]
     return None
 
 
-def _data_folders(path: Path) -> Iterator[Path]:
+def data_folders(path: Path) -> Iterator[Path]:
     """Where a gateway's hatch may be: as the text in place says, or, where that is faulty or new, as those before do."""
     for file in (path, *(version.path for version in versions(path))):
         try:

@@ -226,18 +226,17 @@ def go_back(path: Path, why: str, now_s: float) -> InPlace:
 
 def taken_up(path: Path, process: str, now_s: float) -> InPlace:
     """To be called by a process that is about to run the site: a trial that waits for it is its own from now on, one of
-    another process is gone back from. Raises SiteError."""
-    if (known := in_place(path)).trial is None:
-        return known
-    with _alone(path):
-        known = in_place(path)
-        if known.trial is not None and not known.trial.process:
-            return _note(path, replace(known, trial=replace(known.trial, process=process)))
+    another process is gone back from. Where that cannot be written, what is in place is run. Raises SiteError where there
+    is no file."""
+    known = in_place(path)
     if known.trial is None or known.trial.process == process:
         return known
-    why = say("la passerelle s'est arrêtée pendant l'essai", "the gateway ended during the trial")
     try:
-        return go_back(path, why, now_s)
+        if known.trial.process:
+            why = say("la passerelle s'est arrêtée pendant l'essai", "the gateway ended during the trial")
+            return go_back(path, why, now_s)
+        with _alone(path):
+            return _note(path, replace(known, trial=replace(known.trial, process=process)))
     except SiteError as error:
         log.error("site: on trial, and cannot be gone back from: %s", error)
         return known
@@ -327,7 +326,12 @@ def _alone(path: Path) -> Iterator[None]:
     """Within it no other process changes the file. Raises SiteError where the folder cannot be written to."""
     folder = history_of(path)
     try:
-        folder.mkdir(mode=0o750, exist_ok=True)
+        if not folder.exists():
+            folder.mkdir(mode=0o700)
+            above = folder.parent.stat()
+            with suppress(PermissionError):
+                os.chown(folder, above.st_uid, above.st_gid)
+            folder.chmod(above.st_mode & 0o770)  # whoever may change the file may change this
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise SiteError([f"{folder}: expected a folder that can be written to, got: {error}"]) from None
@@ -339,19 +343,18 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, content: bytes, like: Path | None = None) -> None:
-    """Whole or not at all, durably. like: whose mode and owner it gets, as far as we may give a file away. Raises
-    SiteError."""
+    """Whole or not at all, durably. like: whose mode and owner it gets, as far as we may give a file away; a new file is for
+    the folder's group to read, so that the service can read what root has written. Raises SiteError."""
     path = path.resolve()
     scratch = path.with_name(f".{path.name}.new")
     try:
-        given = like.stat() if like is not None and like.exists() else None
+        known = like.stat() if like is not None and like.exists() else None
         try:
             scratch.unlink(missing_ok=True)
             with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb") as out:
-                if given is not None:
-                    with suppress(PermissionError):
-                        os.fchown(out.fileno(), given.st_uid, given.st_gid)
-                os.fchmod(out.fileno(), given.st_mode & 0o777 if given is not None else 0o640)
+                with suppress(PermissionError):
+                    os.fchown(out.fileno(), known.st_uid if known else -1, (known or path.parent.stat()).st_gid)
+                os.fchmod(out.fileno(), known.st_mode & 0o777 if known else 0o640)
                 out.write(content)
                 out.flush()
                 os.fsync(out.fileno())

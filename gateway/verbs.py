@@ -21,7 +21,7 @@ from gateway.errors import SiteError, collecting
 from gateway.language import say
 from gateway.replay import replay as replayed
 from gateway.replay import write_alerts
-from gateway.service import Life, Service, bound_socket
+from gateway.service import Life, Service, alone, bound_socket
 from gateway.site import Can, Serial, Site, load_site
 
 
@@ -42,6 +42,7 @@ def run(argv: list[str]) -> int:
     level = logging.INFO if options.verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     clock = options.clock or SystemClock()
+    alone(options.site)
     first = Life.begun(options.site, clock.now())
     with collecting(SiteError) as faults:
         faults += [f"{options.site.name}: {fault}" for fault in taken_ports(first.site)]

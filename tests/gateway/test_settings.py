@@ -167,6 +167,18 @@ async def test_a_trial_does_not_outlive_its_process(two: Field, ends: str) -> No
     assert (two.folder / "site.toml").read_bytes() == before
 
 
+async def test_a_second_gateway_on_the_same_site_leaves_the_trial_alone(two: Field) -> None:
+    text = changed(two, 'asset = ""', 'asset = "PRV-12"')
+    async with run(two.folder) as one:
+        await one.until("in place")
+        assert (await put(two))[0] == 0
+        code, _, err = await guet("run", "site.toml", "--page", "", folder=two.folder)
+        assert code == 1
+        assert "in use by another process" in err
+        assert (await guet("site", "keep", folder=two.folder))[0] == 0
+    assert (two.folder / "site.toml").read_text("utf-8") == text
+
+
 async def test_without_a_gateway_the_trial_begins_with_the_next_start(two: Field) -> None:
     text = changed(two, 'asset = ""', 'asset = "PRV-12"')
     code, out, err = await put(two)

@@ -203,6 +203,19 @@ def test_mode_and_owner_stay_under_a_tight_umask(path: Path) -> None:
         os.umask(before)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TRIED: only root gives files away")
+def test_what_root_writes_the_service_can_read_and_go_on_with(path: Path) -> None:
+    path.parent.chmod(0o770)
+    os.chown(path.parent, 0, 4242)
+    text = read_text(path)
+    path.unlink()
+    put(path, text, PROFILES, 1e9)
+    on_trial(path, text + "# neuf\n")
+    assert (path.stat().st_gid, path.stat().st_mode & 0o777) == (4242, 0o640)
+    assert (history_of(path).stat().st_gid, history_of(path).stat().st_mode & 0o777) == (4242, 0o770)
+    assert {found.stat().st_gid for found in history_of(path).iterdir()} == {4242}
+
+
 @contextmanager
 def no_file_longer_than(size: int) -> Iterator[None]:
     """What a full disk does, done by the kernel."""
