@@ -368,5 +368,5 @@ async def _page_fault(page: tuple[str, int]) -> str:
     except (OSError, TimeoutError) as error:
         return str(error) or say("rien ne vient", "nothing comes")
     if len(status) < 2 or not status[1].isdigit() or int(status[1]) >= 500:
-        return b" ".join(status).decode(errors="replace")
+        return b" ".join(status).decode(errors="replace") or say("rien ne vient", "nothing comes")
     return ""

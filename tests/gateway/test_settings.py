@@ -15,11 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from gateway.app import home
-from gateway.settings import Settings
+from gateway.app import Gateway, home
+from gateway.clock import SystemClock
+from gateway.settings import Settings, _lacking, _page_fault
 from gateway.site_change import state
-from gateway.site_file import digest, versions
-from tests.gateway.conftest import METER, PRESSURE, Field, guet
+from gateway.site_file import InPlace, Trial, digest, versions
+from gateway.site_trial import SiteFile, Worked
+from gateway.store import Store
+from tests.gateway.conftest import METER, PRESSURE, Field, guet, running
 
 
 @dataclass
@@ -123,6 +126,11 @@ async def test_a_change_is_taken_by_the_gateway_that_runs_and_stays_when_kept(tw
     assert (two.folder / "site.toml").read_text("utf-8") == text
     code, out, _ = await guet("site", "versions", "--json", folder=two.folder)
     assert [(version["by"], version["why"]) for version in json.loads(out)] == [("", "")]
+    async with Store.open(two.folder / "data", SystemClock()) as store:
+        rows = store.rows("select body from outbox where kind = 'audit' order by seq")
+    audits = [body for (body_text,) in rows if (body := json.loads(body_text))["what"] == "site file"]
+    assert [body["state"] for body in audits] == ["in place", "on trial", "in place"], "the platform is told of each"
+    assert [(body["sha256"], body["by"]) for body in audits[1:]] == [(digest(text), "Jeanne")] * 2
 
 
 async def test_a_device_that_no_longer_answers_brings_the_text_back(two: Field) -> None:
@@ -165,6 +173,43 @@ async def test_a_trial_does_not_outlive_its_process(two: Field, ends: str) -> No
         found = await one.until("in place")
         assert "pendant l'essai" in found.undone.why
     assert (two.folder / "site.toml").read_bytes() == before
+
+
+async def test_what_lacks_is_named(on_site: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUET_LANG", "en")
+    on_site.expect("amont", PRESSURE, 3)
+    site, path = on_site.site(), on_site.folder / "site.toml"
+    text = path.read_text("utf-8")
+    async with running(site, {}) as gateway:  # the line is dead
+        trial = Trial("", "", "p", 60.0, 60.0)
+        gateway.file = SiteFile(path, text, InPlace(digest(text), trial=trial), Worked(frozenset({"amont", "gone"})))
+        assert await said(gateway) == ["gives no value any more: amont"]
+        gateway.file.worked = Worked(frozenset(), frozenset({"ligne", "autre"}))
+        assert await said(gateway) == ["nobody answers on bus ligne"], "although every device has another name"
+        gateway.file.worked = Worked()
+        assert await said(gateway) == []
+        (fault,) = await said(gateway, ("127.0.0.1", free_port()))
+        assert fault.startswith("the page does not answer: ")
+        gateway.store.fault = "no room"
+        assert await said(gateway) == ["the store: no room"]
+
+
+@pytest.mark.parametrize(("answer", "fault"), [
+    (b"HTTP/1.1 303 See Other\r\n\r\n", False), (b"HTTP/1.1 500 Broken\r\n\r\n", True), (b"", True), (b"SSH-2.0\r\n", True),
+])  # fmt: skip
+async def test_a_page_answers_when_it_says_anything_but_that_it_is_broken(answer: bytes, fault: bool) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        assert bool(await _page_fault(server.sockets[0].getsockname()[:2])) == fault
+
+
+async def said(gateway: Gateway, page: tuple[str, int] | None = None) -> list[str]:
+    return [what async for what in _lacking(gateway, page)]
 
 
 async def test_a_second_gateway_on_the_same_site_leaves_the_trial_alone(two: Field) -> None:
@@ -211,8 +256,8 @@ async def test_the_second_of_two_editors_is_told(two: Field) -> None:
     base = digest((two.folder / "site.toml").read_text("utf-8"))
     changed(two, 'asset = ""', 'asset = "PRV-12"')
     changed(two, 'commune = "Exemple-le-Bourg"', 'commune = "Ailleurs"', "other.toml")
-    for running in (False, True):
-        async with run(two.folder) if running else _nothing() as one:
+    for begun in (False, True):
+        async with run(two.folder) if begun else _nothing() as one:
             if one is not None:
                 await one.until("in place")
             assert (await put(two, "--base", base))[0] == 0
