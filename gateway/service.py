@@ -21,11 +21,9 @@ from gateway.clock import Clock
 from gateway.disk import LOCK, locked
 from gateway.errors import FileFault, SiteError
 from gateway.hatch import Job
-from gateway.settings import announce, reread, watched
 from gateway.site import Site
-from gateway.site_change import data_folders
-from gateway.site_file import go_back
-from gateway.site_trial import NOTHING_WORKED, SiteFile, Worked
+from gateway.site_file import data_folders, go_back
+from gateway.site_trial import NOTHING_WORKED, SiteFile, Worked, announce
 from gateway.store import Store
 from gateway.watch import Watch
 from gateway.watchdog import supervised
@@ -138,6 +136,8 @@ class Service:
             if self._ended:  # while it was being built
                 return NOTHING_WORKED
             if life.file.on_trial:
+                from gateway.settings import watched
+
                 looking = asyncio.create_task(watched(gateway, where), name="trial")
                 stack.callback(looking.cancel)
             await gateway.run()
@@ -159,6 +159,8 @@ class Service:
     def _reread(self) -> None:
         """SIGHUP: somebody changed the file by hand."""
         if self._gateway is not None:
+            from gateway.settings import reread
+
             self._rereading = asyncio.create_task(reread(self._gateway), name="reread")
 
 

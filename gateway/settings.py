@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from gateway.app import home, site_of
 from gateway.errors import GuetError, SiteError, StoreError, WishError
@@ -33,7 +33,7 @@ from gateway.site_file import (
     versions,
 )
 from gateway.site_file import keep as kept
-from gateway.site_trial import PROCESS, SiteFile, Worked
+from gateway.site_trial import PROCESS, SiteFile, Worked, announce
 from gateway.store import Store
 
 if TYPE_CHECKING:
@@ -249,17 +249,6 @@ def undo(gateway: Gateway, why: str) -> None:
 def _begin_anew(gateway: Gateway) -> None:
     gateway.anew = True
     asyncio.get_running_loop().call_later(TOLD_WITHIN_S, gateway.stop.set)
-
-
-async def announce(store: Store, file: SiteFile, now_s: float) -> None:
-    """Tells the platform which text the gateway runs, and what became of the last one; once. Raises StoreError."""
-    known = file.known
-    state = "on trial" if known.trial is not None else "undone" if known.undone is not None else "in place"
-    body: dict[str, Any] = {"state": state, "sha256": digest(file.text), "by": known.by}
-    if known.undone is not None:
-        body |= {"reason": known.undone.why, "undone_by": known.undone.by}
-    if store.state("site") != body:
-        await store.decide({"site": body}, audits=[(now_s, {"what": "site file", **body})])
 
 
 # -- whether all works again -------------------------------------------------------------------------------------------

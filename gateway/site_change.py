@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gateway.app import site_of
-from gateway.errors import FileFault, HatchError
+from gateway.errors import HatchError
 from gateway.hatch import Job, ask_running
 from gateway.language import say, words_given
 from gateway.settings import (
@@ -30,7 +29,7 @@ from gateway.settings import (
     trial_of,
     version_text,
 )
-from gateway.site_file import go_back, put_on_trial, read_text, versions
+from gateway.site_file import data_folders, go_back, put_on_trial
 from gateway.site_file import keep as keep_here
 
 SITE = Job("site", SettingsWish, Settings, show)
@@ -112,16 +111,6 @@ async def _asked(path: Path, job: Job[Any, Settings], wish: Any) -> Settings | N
         if rows := await ask_running(data, job, wish):
             return rows[-1]
     return None
-
-
-def data_folders(path: Path) -> Iterator[Path]:
-    """Where a gateway's hatch may be: as the text in place says, or, where that is faulty or new, as those before do."""
-    for file in (path, *(version.path for version in versions(path))):
-        try:
-            table = tomllib.loads(read_text(file)).get("gateway", {})
-            yield path.parent / str(table.get("data", "guet-data"))
-        except (FileFault, ValueError, AttributeError):
-            continue
 
 
 # -- in words ----------------------------------------------------------------------------------------------------------

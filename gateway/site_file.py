@@ -15,11 +15,11 @@ import hashlib
 import json
 import logging
 import os
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from difflib import unified_diff
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,8 @@ def with_device(text: str, name: str, keys: Mapping[str, str | int]) -> str:
 
 def difference(before: str, after: str, name: str = "site.toml") -> list[str]:
     """Unified difference, line by line; empty where nothing changes."""
+    from difflib import unified_diff
+
     return list(unified_diff(before.splitlines(), after.splitlines(), name, name, lineterm="", n=2))
 
 
@@ -258,6 +260,17 @@ def versions(path: Path) -> list[Version]:
         for found in sorted(history_of(path).glob("*.toml"), reverse=True)
         if (until_s := _until(found)) is not None and (more := _read(found.with_suffix(".json"))) is not None
     ]  # fmt: skip
+
+
+def data_folders(path: Path) -> Iterator[Path]:
+    """Where the gateway that runs may keep its data: as the text in place says, or, where that is faulty or new, as those
+    before do."""
+    for file in (path, *(version.path for version in versions(path))):
+        try:
+            table = tomllib.loads(read_text(file)).get("gateway", {})
+            yield path.parent / str(table.get("data", "guet-data"))
+        except (SiteError, ValueError, AttributeError):
+            continue
 
 
 def in_place(path: Path) -> InPlace:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gateway.site_file import InPlace, digest, in_place, read_text, taken_up
+
+if TYPE_CHECKING:
+    from gateway.store import Store
 
 PROCESS = secrets.token_hex(8)
 """Names this process, on this machine and after any restart of it."""
@@ -47,3 +51,14 @@ class SiteFile:
         Raises SiteError where there is no file that can be read."""
         taken_up(path, PROCESS, now_s)
         return cls(path, read_text(path), in_place(path), worked)
+
+
+async def announce(store: Store, file: SiteFile, now_s: float) -> None:
+    """Tells the platform which text the gateway runs, and what became of the last one; once. Raises StoreError."""
+    known = file.known
+    state = "on trial" if known.trial is not None else "undone" if known.undone is not None else "in place"
+    body: dict[str, Any] = {"state": state, "sha256": digest(file.text), "by": known.by}
+    if known.undone is not None:
+        body |= {"reason": known.undone.why, "undone_by": known.undone.by}
+    if store.state("site") != body:
+        await store.decide({"site": body}, audits=[(now_s, {"what": "site file", **body})])
