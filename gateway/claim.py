@@ -92,10 +92,10 @@ def _claimed(
     done = Claimed(job.gateway, who, iso(now_s), time_trusted, office, fingerprint(pem), pem,
                    hashlib.sha256(content).hexdigest())  # fmt: skip
     put(path, job.site, profiles, now_s)
-    _keep(known, office_pem.encode("ascii"))
-    _keep(folder / PASSWORD, json.dumps(job.password.model_dump()).encode())
-    _keep(folder / REQUEST, certificate_request(key, job.gateway, job.token).encode("ascii"))
-    _keep(folder / CLAIM, json.dumps(asdict(done), ensure_ascii=False).encode())
+    keep(known, office_pem.encode("ascii"))
+    keep(folder / PASSWORD, json.dumps(job.password.model_dump()).encode())
+    keep(folder / REQUEST, certificate_request(key, job.gateway, job.token).encode("ascii"))
+    keep(folder / CLAIM, json.dumps(asdict(done), ensure_ascii=False).encode())
     (folder / TRIES).unlink(missing_ok=True)
     return done
 
@@ -125,7 +125,7 @@ def _may_try(folder: Path, now_s: float) -> None:
 
 def _count(folder: Path, now_s: float) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    _keep(folder / TRIES, json.dumps({"failed": _tries(folder)[0] + 1, "last_s": now_s}).encode())
+    keep(folder / TRIES, json.dumps({"failed": _tries(folder)[0] + 1, "last_s": now_s}).encode())
 
 
 # -- afterwards --------------------------------------------------------------------------------------------------------
@@ -139,10 +139,11 @@ def claimed(folder: Path) -> Claimed | None:
         return None
 
 
-def password_matches(folder: Path, text: str) -> bool:
-    """Whether this is the page's password on the label. Takes a twentieth of a second of a processor, on purpose."""
+def password_matches(folder: Path, text: str, file: str = PASSWORD) -> bool:
+    """Whether this is the page's password on the label, or the one that another file keeps the proof of. Takes a twentieth
+    of a second of a processor, on purpose."""
     try:
-        return Proof.model_validate_json((folder / PASSWORD).read_bytes()).proves(text)
+        return Proof.model_validate_json((folder / file).read_bytes()).proves(text)
     except (OSError, ValueError):
         return False
 
@@ -211,14 +212,16 @@ def take_certificate(content: bytes, folder: Path) -> Path:
         raise SealError(say("ce certificat est pour une autre clé que celle de cette passerelle",
                             "this certificate is for another key than this gateway's"))  # fmt: skip
     path = folder / CERTIFICATE
-    _keep(path, content)
+    keep(path, content)
     return path
 
 
-def _keep(path: Path, content: bytes) -> None:
-    """Whole or not at all, for this user alone."""
-    scratch = path.with_name(f".{path.name}.new")
+def keep(path: Path, content: bytes) -> None:
+    """Whole or not at all, for one user alone: this one, or, where this one is root, whoever owns the folder."""
+    scratch, owner = path.with_name(f".{path.name}.new"), path.parent.stat()
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as out:
+        if os.geteuid() == 0:
+            os.fchown(out.fileno(), owner.st_uid, owner.st_gid)
         out.write(content)
         out.flush()
         os.fsync(out.fileno())

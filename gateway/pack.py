@@ -111,7 +111,7 @@ def read_job(content: bytes) -> tuple[Job, str, str]:
 
 def new_label(gateway: str, commune: str, wifi: str = "", wifi_password: str = "") -> Label:
     """A label with fresh secrets."""
-    return Label(gateway, commune, _fresh(2), _fresh(3), wifi or f"guet-{gateway}", wifi_password or _fresh(3))
+    return Label(gateway, commune, fresh(2), fresh(3), wifi or f"guet-{gateway}", wifi_password or fresh(3))
 
 
 def proof(secret: str) -> dict[str, str]:
@@ -180,7 +180,8 @@ def _rows(label: Label) -> list[tuple[float, float, str]]:
     ]
 
 
-def _fresh(groups: int) -> str:
+def fresh(groups: int) -> str:
+    """A new secret that can be read aloud: groups of four of ALPHABET."""
     return "-".join("".join(secrets.choice(ALPHABET) for _ in range(4)) for _ in range(groups))
 
 

@@ -14,7 +14,7 @@ Every POST is a form with a hidden field `form` (but for the one of /enter), fro
 | `/passwords` | who may sign in | T | `role`=viewer,officer `what`=draw,withdraw (draw-ROLE, withdraw-ROLE) | T, O |
 | `/why/DEVICE/POINT` | the walk, the one action, the id | T | (why) | T |
 | `/check` | every point and its verdict | T | `point`=empty or DEVICE (check-all, check-DEVICE) | T |
-| `/check/DEVICE/POINT` | one point: value, verdict, reasons | T | `what`=check,provoke,accept `reason` (check, provoke, accept) | T |
+| `/check/DEVICE/POINT` | one point: value, verdict, reasons | T | `what`=check,provoke,accept `reason` (as `what`) | T |
 | `/scan` | who answers, what is wrong | T | `bus` `address` `every` `slow` (scan) | T |
 | `/leave` | what is red still | T | `who` `outage`=60 or nothing `defer` (leave) | T |
 | `/report.html` `/report.pdf` `/report.json` | the last signed report | T | | |

@@ -21,7 +21,7 @@ from gateway.web.words import Speech
 if TYPE_CHECKING:
     from gateway.app import Gateway
 
-CURVES_A_PAGE = 5
+CURVES_A_PAGE = 4
 ALERT_CURVES = 4
 BINS = 72
 """Stretches of time in one curve: enough for a phone, few enough for a page under 60 kB."""

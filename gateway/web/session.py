@@ -25,7 +25,7 @@ FORGIVEN_S = 3600.0
 
 class Role(IntEnum):
     """What somebody may do; each may do what those below may. viewer: look; technician: also ask devices, check, replace,
-    change settings, leave; officer: also confirm or refute alerts, and read what concerns people."""
+    change settings, leave; officer: also confirm or refute alerts."""
 
     NOBODY = 0
     VIEWER = 1
@@ -35,9 +35,11 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who has signed in. form: what each of their forms must carry. Times monotonic, in seconds."""
+    """Somebody who has signed in. who: as they call themselves, for the report. form: what each of their forms must carry.
+    Times monotonic, in seconds."""
 
     role: Role
+    who: str
     form: str
     since_s: float
     seen_s: float
@@ -54,10 +56,10 @@ class Sessions:
         self._token = token
         self._open: OrderedDict[str, Session] = OrderedDict()
 
-    def open(self, role: Role, now_s: float) -> tuple[str, Session]:
+    def open(self, role: Role, who: str, now_s: float) -> tuple[str, Session]:
         """A new session and the text that the browser is to hold. The one that was quiet longest makes room."""
         secret = self._token()
-        session = Session(role, self._token(), now_s, now_s)
+        session = Session(role, who, self._token(), now_s, now_s)
         self._open[_hash(secret)] = session
         while len(self._open) > MOST_SESSIONS:
             self._open.popitem(last=False)
@@ -79,6 +81,11 @@ class Sessions:
     def close(self, secret: str) -> None:
         """Signs out."""
         self._open.pop(_hash(secret), None)
+
+    def end(self, role: Role) -> None:
+        """Signs out whoever came in with the password of that role, which is another now."""
+        for key in [key for key, session in self._open.items() if session.role is role]:
+            del self._open[key]
 
     def __len__(self) -> int:
         return len(self._open)

@@ -15,7 +15,9 @@ from typing import Literal, get_args
 from zoneinfo import ZoneInfo
 
 from gateway.alert import from_iso, iso
+from gateway.language import say
 from gateway.unit import UNITS
+from gateway.web.session import Role
 
 Lang = Literal["fr", "en"]
 LANGS: tuple[Lang, ...] = get_args(Lang)
@@ -242,8 +244,6 @@ WORDS: dict[str, str] = {
         "There is no alert of that name in the gateway's store. The known alerts are on the overview.",
     "Cette adresse ne mène à rien ici. Repartez de la vue d'ensemble.":
         "This address leads nowhere here. Start again from the overview.",
-    "Cette page se lit seulement": "This page can only be read",
-    "Rien ne peut être envoyé ni changé par cette page.": "Nothing can be sent or changed through this page.",
     "La page n'a pas pu être faite": "The page could not be made",
     "La passerelle, elle, continue. Réessayez ; si cela dure, le journal de la passerelle dit pourquoi.":
         "The gateway itself goes on. Try again; if it lasts, the gateway's log says why.",
@@ -278,6 +278,15 @@ FOLDERS = {
 }
 """What devices are for, by the folder of their profile, in the order of the page."""
 OTHERS = "Autres"
+
+
+def role_words(role: Role) -> str:
+    """A role for people."""
+    french, english = {
+        Role.NOBODY: ("personne", "nobody"), Role.VIEWER: ("lecteur", "viewer"),
+        Role.TECHNICIAN: ("technicien", "technician"), Role.OFFICER: ("agent responsable", "officer"),
+    }[role]  # fmt: skip
+    return say(french, english)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import socket
 import struct
 import time
@@ -23,6 +24,8 @@ from gateway.site import Site, parse_site
 from gateway.store import Store
 from gateway.summary import Aggregate, Summary
 from gateway.web.page import serve
+from gateway.web.password import draw
+from gateway.web.session import Role
 from simulator.modbus import Area, Device, Table, TcpServer
 
 NIGHT_S = 1_768_446_000.0  # 2026-01-15T03:00:00Z, four in the morning in Paris
@@ -61,6 +64,11 @@ door_speed = ["ascenseur-porte/door_speed"]
 door_state = ["ascenseur-porte/door_state"]
 door_error = ["ascenseur-porte/door_error"]
 """
+
+
+@pytest.fixture(autouse=True)
+def _quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.pack._COST", {"n": 16, "r": 8, "p": 1})
 
 
 def f32(*values: float) -> list[int]:
@@ -172,6 +180,29 @@ def a_clock(start_s: float = NIGHT_S) -> ScaledClock:
 
 
 @dataclass(slots=True)
+class Visitor:
+    """Somebody's browser: cookie jar and all, but for what makes a form ours, which is taken from the page."""
+
+    http: httpx.AsyncClient
+    password: str = ""
+
+    async def page(self, path: str, **query: str) -> str:
+        answer = await self.http.get(path, params=query)
+        assert answer.status_code == 200, answer.text
+        return answer.text
+
+    async def secret(self) -> str:
+        """What every form of this session carries."""
+        found = re.search(r'name="form" value="([\w-]+)"', await self.page("/"))
+        assert found
+        return found[1]
+
+    async def send(self, path: str, **fields: str) -> httpx.Response:
+        """A form, as the page would send it. What it is redirected to is not followed."""
+        return await self.http.post(path, data={"form": await self.secret()} | fields)
+
+
+@dataclass(slots=True)
 class House:
     """A gateway that runs, and its page."""
 
@@ -186,6 +217,21 @@ class House:
         async with asyncio.timeout(20):
             while not all(self.gateway.live.latest[name] for name in names):
                 await asyncio.sleep(0.02)
+
+    @property
+    def origin(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def signed_in(self, role: Role = Role.TECHNICIAN, who: str = "AM", password: str = "") -> "Visitor":
+        """A browser of its own, in which somebody has signed in; with a fresh password where none is given."""
+        password = password or draw(self.gateway.store.path.parent, role)
+        visitor = Visitor(
+            httpx.AsyncClient(base_url=self.origin, timeout=20, trust_env=False, headers={"origin": self.origin})
+        )
+        answer = await visitor.http.post("/enter", data={"password": password, "who": who})
+        assert answer.status_code == 303, answer.text
+        visitor.password = password
+        return visitor
 
     async def page(self, path: str, **query: str) -> str:
         answer = await self.http.get(path, params=query)

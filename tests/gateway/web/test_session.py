@@ -27,7 +27,7 @@ def sessions() -> Sessions:
 
 
 def test_a_session_lasts_while_somebody_is_there_and_no_longer(sessions: Sessions) -> None:
-    secret, session = sessions.open(Role.TECHNICIAN, 0.0)
+    secret, session = sessions.open(Role.TECHNICIAN, "AM", 0.0)
     assert session.role is Role.TECHNICIAN
     now_s = 0.0
     while now_s < LONGEST_S - IDLE_S:
@@ -38,13 +38,21 @@ def test_a_session_lasts_while_somebody_is_there_and_no_longer(sessions: Session
 
 
 def test_who_leaves_it_lying_is_signed_out(sessions: Sessions) -> None:
-    secret, _ = sessions.open(Role.OFFICER, 0.0)
+    secret, _ = sessions.open(Role.OFFICER, "AM", 0.0)
     assert sessions.of(secret, IDLE_S + 1) is None
     assert sessions.of(secret, 1.0) is None
 
 
+def test_another_password_signs_out_whoever_came_in_with_the_old_one(sessions: Sessions) -> None:
+    viewer, _ = sessions.open(Role.VIEWER, "AM", 0.0)
+    officer, _ = sessions.open(Role.OFFICER, "LB", 0.0)
+    sessions.end(Role.VIEWER)
+    assert sessions.of(viewer, 1.0) is None
+    assert sessions.of(officer, 1.0) is not None
+
+
 def test_nobody_is_somebody_by_chance(sessions: Sessions) -> None:
-    secret, _ = sessions.open(Role.TECHNICIAN, 0.0)
+    secret, _ = sessions.open(Role.TECHNICIAN, "AM", 0.0)
     assert sessions.of("", 1.0) is None
     assert sessions.of(secret + " ", 1.0) is None
     sessions.close(secret)
@@ -52,19 +60,19 @@ def test_nobody_is_somebody_by_chance(sessions: Sessions) -> None:
 
 
 def test_they_are_bounded_and_the_quietest_makes_room(sessions: Sessions) -> None:
-    first, _ = sessions.open(Role.VIEWER, 0.0)
-    second, _ = sessions.open(Role.VIEWER, 0.0)
+    first, _ = sessions.open(Role.VIEWER, "AM", 0.0)
+    second, _ = sessions.open(Role.VIEWER, "AM", 0.0)
     for at in range(MOST_SESSIONS - 2):
-        sessions.open(Role.VIEWER, float(at))
+        sessions.open(Role.VIEWER, "AM", float(at))
     assert sessions.of(first, 1.0) is not None
-    sessions.open(Role.VIEWER, 2.0)
+    sessions.open(Role.VIEWER, "AM", 2.0)
     assert (sessions.of(first, 3.0) is not None, sessions.of(second, 3.0)) == (True, None)
     assert len(sessions) == MOST_SESSIONS
 
 
 def test_a_form_is_ours_only_with_its_own_session_s_text(sessions: Sessions) -> None:
-    _, one = sessions.open(Role.TECHNICIAN, 0.0)
-    _, other = sessions.open(Role.TECHNICIAN, 0.0)
+    _, one = sessions.open(Role.TECHNICIAN, "AM", 0.0)
+    _, other = sessions.open(Role.TECHNICIAN, "AM", 0.0)
     assert is_ours(one, one.form)
     assert not is_ours(one, other.form)
     assert not is_ours(one, "")

@@ -16,7 +16,10 @@ from gateway.web.words import EVIDENCE, FOLDERS, KINDS, OTHERS, QUALITIES, SEVER
 PARIS = ZoneInfo("Europe/Paris")
 NOW_S = from_iso("2026-01-15T03:20:00Z")
 FR, EN = Speech("fr", PARIS, NOW_S), Speech("en", PARIS, NOW_S)
-SAID = re.compile(r"""(?:\bt|\bsay|\bspeech)\(\s*("(?:[^"\\]|\\.)*"(?:\s*"(?:[^"\\]|\\.)*")*|'(?:[^'\\]|\\.)*')""")
+SAID = re.compile(
+    r"""(?:\bt|\bsay|\bspeech)\(\s*("(?:[^"\\]|\\.)*"(?:\s*"(?:[^"\\]|\\.)*")*|'(?:[^'\\]|\\.)*')(?!\s*,\s*f?["'])(?=\s*[,)]|\s+if)"""
+)
+"""A French sentence alone; one with its English beside it, as `language.say` takes them, needs no table."""
 
 
 def sentences(root: Path) -> set[str]:
