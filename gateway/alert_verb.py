@@ -12,11 +12,12 @@ from gateway.alert import Alert, iso
 from gateway.app import home
 from gateway.explain import stored
 from gateway.hatch import ask
+from gateway.jobs import OUTCOME
 from gateway.language import say
 from gateway.outcome import OutcomeWish, outcome_words
 from gateway.site import load_site
 from gateway.store import FILE
-from gateway.technician import FINE, OUTCOME, add_by, plain, print_row, run_verb, site_path
+from gateway.technician import FINE, add_by, plain, print_row, run_verb, site_path
 
 SHOWN = 20
 

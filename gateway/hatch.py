@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.clock import SystemClock
+from gateway.desk import MOST_AT_ONCE, Desk, Taken
 from gateway.errors import GuetError, HatchError, WishError
 from gateway.language import language, say, speaking
 from gateway.store import Store
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILE = "guet.sock"
-MOST_AT_ONCE = 4
 MAX_WISH_BYTES = 3 * 1024 * 1024
 """A site file is a wish, too: a MiB, and its line ends escaped."""
 MAX_ROW_BYTES = 16 * 1024 * 1024
@@ -57,22 +57,27 @@ _Way = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 @dataclass(frozen=True, slots=True)
 class Job(Generic[Wish, Row]):
     """Something a verb asks of a gateway. wish, row: frozen dataclasses of plain values; `row` may be a union of several,
-    told apart by a literal field. work: yields rows as it finds them; raises GuetError with a sentence for people."""
+    told apart by a literal field. work: yields rows as it finds them; raises GuetError with a sentence for people. alone:
+    nobody else's job that is, may run beside it (`gateway.desk`)."""
 
     name: str
     wish: type[Wish]
     row: Any
     work: Callable[[Gateway, Wish], AsyncGenerator[Row, None]]
+    alone: bool = False
 
 
 # -- the gateway's side ------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def opened(gateway: Gateway, jobs: Callable[[], Mapping[str, Job[Any, Any]]]) -> AsyncIterator[None]:
+async def opened(
+    gateway: Gateway, jobs: Callable[[], Mapping[str, Job[Any, Any]]], desk: Desk | None = None
+) -> AsyncIterator[None]:
     """Serves the hatch of a running gateway while the block lasts. jobs: asked for when somebody first comes, because their
-    code takes memory that a gateway without visitors need not have. Raises HatchError where the socket cannot be made."""
-    folder = gateway.store.path.parent
+    code takes memory that a gateway without visitors need not have. desk: where the page's jobs are, too. Raises HatchError
+    where the socket cannot be made."""
+    folder, table = gateway.store.path.parent, desk or Desk()
     busy: set[asyncio.Task[None]] = set()
 
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,7 +88,7 @@ async def opened(gateway: Gateway, jobs: Callable[[], Mapping[str, Job[Any, Any]
             if len(busy) > MOST_AT_ONCE:
                 await _tell(writer, _end(say("trop de demandes à la fois ; réessayer", "too many at once; try again")))
                 return
-            await _serve(gateway, jobs(), reader, writer)
+            await _serve(gateway, jobs(), table, reader, writer)
         except (ConnectionError, TimeoutError):
             pass  # who asked is gone, or does not read
         finally:
@@ -112,7 +117,11 @@ async def opened(gateway: Gateway, jobs: Callable[[], Mapping[str, Job[Any, Any]
 
 
 async def _serve(
-    gateway: Gateway, jobs: Mapping[str, Job[Any, Any]], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    gateway: Gateway,
+    jobs: Mapping[str, Job[Any, Any]],
+    desk: Desk,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
 ) -> None:
     """One connection: one wish, its rows, its end."""
     try:
@@ -124,15 +133,25 @@ async def _serve(
         await _tell(writer, _end(f"{error}"))
         return
     with speaking(spoken):
+        stopped = asyncio.Event()
+        try:
+            place = desk.begin(job.name, getattr(wish, "by", ""), job.alone, gateway.clock.now(), stopped.set)
+        except Taken as error:
+            await _tell(writer, _end(str(error)))
+            return
         work = asyncio.create_task(_done(gateway, job, wish, writer), name=f"job {job.name}")
         gone = asyncio.create_task(reader.read(1), name="hatch")
+        stop = asyncio.create_task(stopped.wait(), name="hatch")
         try:
             async with asyncio.timeout(LONGEST_JOB_S):
-                await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait((work, gone, stop), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            gone.cancel()
-            work.cancel()
-            await asyncio.gather(work, gone, return_exceptions=True)
+            for task in (work, gone, stop):
+                task.cancel()
+            await asyncio.gather(work, gone, stop, return_exceptions=True)
+            desk.end(place)
+        if stopped.is_set():
+            await _tell(writer, _end(say("annulé depuis la page", "cancelled from the page")))
 
 
 async def _done(gateway: Gateway, job: Job[Any, Any], wish: Any, writer: asyncio.StreamWriter) -> None:

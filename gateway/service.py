@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateway import hatch
 from gateway.app import Gateway, site_of
 from gateway.clock import Clock
 from gateway.disk import LOCK, locked
+from gateway.desk import Desk
 from gateway.errors import FileFault, SiteError
 from gateway.hatch import Job
 from gateway.site import Site
@@ -27,6 +28,9 @@ from gateway.site_trial import NOTHING_WORKED, SiteFile, Worked, announce
 from gateway.store import Store
 from gateway.watch import Watch
 from gateway.watchdog import supervised
+
+if TYPE_CHECKING:
+    from gateway.web.door import Door
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +81,7 @@ class Service:
     def __init__(self, first: Life, clock: Clock, page: socket.socket | None, progress: Path | None) -> None:
         self._life, self._clock, self._page, self._progress = first, clock, page, progress
         self._gateway: Gateway | None = None
+        self._door: Door | None = None
         self._ended = self._supervised = False
         self._between_s = 0.0
         self._rereading: asyncio.Task[None] | None = None
@@ -122,13 +127,16 @@ class Service:
             # What was built now lives as long as this gateway: the collector need not go through it again and again.
             gc.collect()
             gc.freeze()
-            await stack.enter_async_context(hatch.opened(gateway, _jobs))
+            desk = Desk()
+            await stack.enter_async_context(hatch.opened(gateway, _jobs, desk))
             where = None
             if self._page is not None:
-                from gateway.web.page import serve
+                from gateway.web.page import door_of, serve
 
                 where = _reached(self._page)
-                await stack.enter_async_context(serve(gateway, self._page.dup(), self._progress))
+                self._door = door_of(life.site.data, self._page, self._door)
+                page = serve(gateway, self._page.dup(), self._progress, desk, self._door)
+                await stack.enter_async_context(page)
             self._gateway = gateway
             if not self._supervised:
                 self._supervised = True
@@ -171,7 +179,7 @@ def _reached(page: socket.socket) -> tuple[str, int]:
 
 
 def _jobs() -> Mapping[str, Job[Any, Any]]:
-    from gateway.technician import JOBS
+    from gateway.jobs import JOBS
 
     return JOBS
 

@@ -11,7 +11,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
@@ -19,45 +19,33 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from gateway.app import home
-from gateway.check import Checked, CheckWish, check
-from gateway.check import Progress as CheckProgress
+from gateway.check import Checked, CheckWish
 from gateway.check import lines as check_lines
 from gateway.errors import SiteError, WishError
-from gateway.hatch import Job, ask
+from gateway.hatch import ask
+from gateway.jobs import CHECK, LEAVE, REPLACE, SCAN, WHY
 from gateway.language import say
-from gateway.leave import Item, LeaveWish, Left, leave
+from gateway.leave import Item, LeaveWish, Left
 from gateway.leave import Progress as LeaveProgress
 from gateway.leave import last_line as leave_last
 from gateway.leave import lines as leave_lines
 from gateway.lone import bare_site
-from gateway.look import LISTEN_S, Account, Finding, Found, Row, ScanWish
+from gateway.look import LISTEN_S, Finding, Found, ScanWish
 from gateway.look import Progress as ScanProgress
-from gateway.outcome import Outcome, OutcomeWish, tell
-from gateway.replace import Replaced, ReplaceWish, replace
+from gateway.replace import ReplaceWish
 from gateway.replace import lines as replace_lines
-from gateway.scan import heading, scan
+from gateway.scan import heading
 from gateway.scan import lines as scan_lines
 from gateway.settings import KeepWish, PutWish
 from gateway.site import Site, load_site
-from gateway.site_change import KEEP_SITE, PUT_SITE, SITE, SITE_BACK, change, keep_change
+from gateway.site_change import change, keep_change
 from gateway.site_change import lines as site_lines
 from gateway.site_file import checked, difference, digest, with_device
-from gateway.why import Why, WhyWish, why
+from gateway.why import WhyWish
 from gateway.why import lines as why_lines
 
 FINE, FIELD_PROBLEM, USAGE = 0, 1, 2
 SITE_FILES = ("site.toml", "/etc/guet/site.toml")
-
-SCAN: Job[ScanWish, Row] = Job("scan", ScanWish, ScanProgress | Found | Finding | Account, scan)
-WHY = Job("why", WhyWish, Why, why)
-LEAVE = Job("leave", LeaveWish, LeaveProgress | Item | Left, leave)
-REPLACE = Job("replace", ReplaceWish, Replaced, replace)
-CHECK = Job("check", CheckWish, CheckProgress | Checked, check)
-OUTCOME = Job("outcome", OutcomeWish, Outcome, tell)
-JOBS: Mapping[str, Job[Any, Any]] = {
-    job.name: job for job in (SCAN, WHY, CHECK, REPLACE, LEAVE, SITE, PUT_SITE, KEEP_SITE, SITE_BACK, OUTCOME)
-}
-"""What a running gateway does for who asks at its hatch."""
 
 
 def scan_verb(argv: list[str]) -> int:

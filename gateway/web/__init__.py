@@ -3,8 +3,8 @@
 Who may: N nobody in particular, V viewer, T technician, O officer; R is N where the page listens on loopback only, else V.
 Every POST is a form with a hidden field `form` (but for the one of /enter), from this page's own address (`Origin` or
 `Referer`), and ends in 303 to a page that is read. `id` of a form is its name in the last column. Elements to hold on to:
-`main#content`, `h1`, `[data-state]` on `#work` (running, done, cancelled, failed), `[data-verdict]`, `[data-item][data-ok]`,
-`[data-cause]`.
+`main#content`, `h1`, `[data-state]` on `#work` (running, done, cancelled, failed), `[data-step]`, `[data-verdict]`,
+`[data-item][data-ok]`, `[data-cause]`.
 
 | path | GET | who | POST: fields (form's id) | who |
 |---|---|---|---|---|
@@ -13,6 +13,7 @@ Every POST is a form with a hidden field `form` (but for the one of /enter), fro
 | `/out` | | | (out) | V |
 | `/passwords` | who may sign in | T | `role`=viewer,officer `what`=draw,withdraw (draw-ROLE, withdraw-ROLE) | T, O |
 | `/why/DEVICE/POINT` | the walk, the one action, the id | T | (why) | T |
+| `/causes` | the causes and their ids, as in the guide | T | | |
 | `/check` | every point and its verdict | T | `point`=empty or DEVICE (check-all, check-DEVICE) | T |
 | `/check/DEVICE/POINT` | one point: value, verdict, reasons | T | `what`=check,provoke,accept `reason` (as `what`) | T |
 | `/scan` | who answers, what is wrong | T | `bus` `address` `every` `slow` (scan) | T |

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
+from gateway.desk import Taken
 from gateway.errors import GuetError, StoreError
 from gateway.language import say, speaking
 from gateway.web.curve import svg
@@ -23,6 +24,7 @@ from gateway.web.picture import title_of
 from gateway.web.session import Role, Session, is_ours
 from gateway.web.view import View
 from gateway.web.words import LANGS, Lang, Speech, role_words
+from gateway.web.work import Errands
 
 if TYPE_CHECKING:
     from starlette.datastructures import FormData
@@ -61,6 +63,7 @@ class House:
     gateway: Gateway
     door: Door
     press: Press
+    errands: Errands
     progress: Path | None = None
 
 
@@ -184,7 +187,10 @@ class Asked:
 
 def work() -> tuple[tuple[str, str], ...]:
     """The technician's pages, as they stand at the top of every page."""
-    return (("/passwords", say("Mots de passe", "Passwords")),)
+    return (
+        ("/check", say("Vérifier", "Check")),
+        ("/passwords", say("Mots de passe", "Passwords")),
+    )
 
 
 def policy(form_action: str) -> str:
@@ -235,6 +241,8 @@ class Answer:
             return await row.post(asked)
         except (Refusal, TooSoon, StoreError):
             raise
+        except Taken as error:
+            raise Refusal(409, str(error), say("Quelqu'un d'autre y travaille", "Somebody else is at it")) from None
         except GuetError as error:
             raise Refusal(400, str(error)) from None
         finally:

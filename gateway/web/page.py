@@ -16,10 +16,12 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway.desk import Desk
 from gateway.language import speaking
-from gateway.web import enter, sight
+from gateway.web import enter, sight, visit
 from gateway.web.asked import Answer, Asked, House, Press, Row, policy
 from gateway.web.door import Door
+from gateway.web.work import Errands
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from gateway.app import Gateway
 
-ROWS: tuple[Row, ...] = (*sight.ROWS, *enter.ROWS)
+ROWS: tuple[Row, ...] = (*sight.ROWS, *enter.ROWS, *visit.ROWS)
 """Every path that there is."""
 
 log = logging.getLogger(__name__)
@@ -49,18 +51,35 @@ HEADERS = {
 
 
 @asynccontextmanager
-async def serve(gateway: Gateway, sock: socket.socket, progress: Path | None = None) -> AsyncIterator[None]:
+async def serve(
+    gateway: Gateway,
+    sock: socket.socket,
+    progress: Path | None = None,
+    desk: Desk | None = None,
+    door: Door | None = None,
+) -> AsyncIterator[None]:
     """Serves the pages on a bound socket, in this loop, while the block lasts; the socket is closed with it. Whatever
-    happens to the pages, the block goes on. progress: a file that a simulation writes, shown at the top."""
-    home = ipaddress.ip_address(sock.getsockname()[0]).is_loopback
-    house = House(gateway, Door(gateway.store.path.parent, home), Press(), progress)
+    happens to the pages, the block goes on. progress: a file that a simulation writes, shown at the top. desk: where the
+    verbs' jobs are, too. door: of `door_of`, where who is signed in outlasts this gateway."""
+    door = door_of(gateway.store.path.parent, sock, door)
+    errands = Errands(gateway, desk or Desk())
+    house = House(gateway, door, Press(), errands, progress)
     serving = asyncio.create_task(_serve(house, sock), name="page")
     try:
         yield
     finally:
         serving.cancel()
+        await errands.end()
         await asyncio.wait([serving], timeout=END_WITHIN_S + 1)
         sock.close()
+
+
+def door_of(folder: Path, sock: socket.socket, before: Door | None = None) -> Door:
+    """The door of the pages on a socket, of the gateway whose data is in a folder. before: the same one, where another
+    gateway of this process had it, so that whoever changed a setting is still there to say that it stays."""
+    if before is not None and before.folder == folder:
+        return before
+    return Door(folder, ipaddress.ip_address(sock.getsockname()[0]).is_loopback)
 
 
 async def _serve(house: House, sock: socket.socket) -> None:

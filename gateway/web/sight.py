@@ -61,6 +61,7 @@ async def device(asked: Asked) -> Response:
         device=view.device(gateway.live.state(device)),
         pictures=await Pictures(gateway, view.speech).of_device(device, names),
         sheet=view.sheet(device),
+        bus=device.bus,
         first=start,
         step=CURVES_A_PAGE,
         total=len(names_of),

@@ -15,8 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.app import Gateway
+from gateway.desk import MOST_AT_ONCE, Desk
 from gateway.errors import HatchError, StoreError, WishError
-from gateway.hatch import FILE, MAX_WISH_BYTES, MOST_AT_ONCE, Job, _asked, ask
+from gateway.hatch import FILE, MAX_WISH_BYTES, Job, _asked, ask, opened
 from gateway.language import say
 from tests.gateway.conftest import PRESSURE, Field, built, running, told
 
@@ -154,6 +155,23 @@ async def test_so_many_at_once_and_no_more(on_site: Field) -> None:
         refused = [outcome for outcome in outcomes if isinstance(outcome, HatchError)]
         assert len(refused) == 2
         assert "trop de demandes" in str(refused[0])
+
+
+async def test_who_must_be_alone_is_and_can_be_ended_from_elsewhere(on_site: Field) -> None:
+    on_site.expect("amont", PRESSURE, 3)
+    site, desk, alone = on_site.site(), Desk(), Job("echo", Wish, Row, _echo, alone=True)
+    async with built(site) as gateway, opened(gateway, lambda: {"echo": alone}, desk):
+        first = asyncio.create_task(told(site, alone, Wish("n", 100_000)))
+        async with asyncio.timeout(5):
+            while not desk.works():
+                await asyncio.sleep(0.01)
+        with pytest.raises(HatchError, match="par la ligne de commande, occupe la passerelle"):
+            await told(site, alone, Wish())
+        desk.works()[0].cancel()
+        with pytest.raises(HatchError, match="annulé depuis la page"):
+            await first
+        assert desk.works() == []
+        assert ended == ["n"]
 
 
 async def test_a_store_that_somebody_else_holds_is_said(on_site: Field) -> None:

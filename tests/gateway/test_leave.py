@@ -15,12 +15,12 @@ from central.broker import Broker
 from gateway.app import Gateway
 from gateway.check import CheckWish
 from gateway.errors import SealError, WishError
+from gateway.jobs import CHECK, JOBS, LEAVE, REPLACE, SCAN
 from gateway.leave import Item, LeaveWish, Left, leave, lines
 from gateway.look import ScanWish
 from gateway.pdf import Sheet, latin, width_of, wrapped
 from gateway.replace import ReplaceWish
 from gateway.report import page, paper, verify
-from gateway.technician import CHECK, JOBS, LEAVE, REPLACE, SCAN
 from tests.gateway.conftest import PRESSURE, Field, built, guet, running, told
 
 

@@ -16,9 +16,9 @@ from jsonschema import Draft202012Validator
 from gateway.alert import Alert, AlertKind
 from gateway.clock import SystemClock
 from gateway.errors import WishError
+from gateway.jobs import JOBS, OUTCOME
 from gateway.outcome import Outcome, OutcomeWish, TrackRecord, outcome_words, outcomes, standing, track_record
 from gateway.store import Store
-from gateway.technician import JOBS, OUTCOME
 from tests.gateway.conftest import PRESSURE, Field, built, guet, running, told
 from tests.gateway.test_alert import an_alert
 

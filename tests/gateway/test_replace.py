@@ -12,13 +12,13 @@ from gateway.alert import Alert, AlertKind, Baseline, Severity, alert_id
 from gateway.app import Gateway, build_watches
 from gateway.clock import SystemClock
 from gateway.errors import WishError
+from gateway.jobs import JOBS, REPLACE
 from gateway.plan import Refusals
 from gateway.replace import Replaced, ReplaceWish, changes, hardware, replace
 from gateway.site import load_site
 from gateway.site_file import in_place, versions
 from gateway.store import Store
 from gateway.summary import Aggregate, Summary
-from gateway.technician import JOBS, REPLACE
 from tests.gateway.conftest import METER, PRESSURE, Field, built, guet, home, running, told
 
 DOOR = """

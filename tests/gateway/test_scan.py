@@ -15,11 +15,11 @@ import pytest
 from gateway.app import home
 from gateway.clock import SystemClock
 from gateway.errors import WishError
+from gateway.jobs import JOBS, SCAN
 from gateway.look import Account, Finding, Found, Row, ScanWish
 from gateway.profile import load_profile
 from gateway.scan import heading, lines
 from gateway.site import Site, load_site
-from gateway.technician import JOBS, SCAN
 from simulator.bluez import Advertisement, SimulatedBluez
 from simulator.can import Adapter as CanAdapter
 from simulator.can import SimulatedSlcan

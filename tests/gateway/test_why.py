@@ -12,8 +12,8 @@ from gateway.app import Gateway
 from gateway.cause import CAUSES
 from gateway.doctor import under_voltage
 from gateway.errors import WishError
+from gateway.jobs import JOBS, WHY
 from gateway.language import speaking
-from gateway.technician import JOBS, WHY
 from gateway.why import STEPS, Why, WhyWish, lines
 from simulator.line import Fault
 from simulator.modbus import Area
