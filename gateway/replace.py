@@ -96,6 +96,14 @@ async def replace(gateway: Gateway, wish: ReplaceWish) -> AsyncGenerator[Replace
     yield Replaced(device.name, old, new, answers, tuple(relearning), changes_file)
 
 
+def file_keys(wish: ReplaceWish) -> dict[str, str | int]:
+    """What changes of the device in the site file."""
+    keys: dict[str, str | int] = {"profile": wish.profile} if wish.profile else {}
+    if wish.address:
+        keys["address"] = int(wish.address) if wish.address.isdecimal() else wish.address
+    return keys
+
+
 def hardware(store: Store, device: str) -> list[Hardware]:
     """What stood in a role, oldest first; the last stands now. Empty where nothing was ever replaced."""
     return [Hardware(**one) for one in store.state(f"hardware/{device}") or []]

@@ -177,7 +177,7 @@ def lines(row: Row) -> Iterator[str]:
             yield f"→ {row.cause.sentence}."
             yield f"  {row.cause.action} [{row.cause.id}]"
         case Account():
-            yield _account_line(row)
+            yield account_line(row)
 
 
 def heading() -> str:
@@ -186,21 +186,26 @@ def heading() -> str:
             f"{say('attendu', 'expected'):<22} {say('état', 'state')}")  # fmt: skip
 
 
-def _found_lines(row: Found) -> Iterator[str]:
-    answer = {
+def answer_words(row: Found) -> str:
+    """Whether it answered, in a word."""
+    return {
         "answers": say("oui", "yes"), "refuses": say("oui (exc)", "yes (exc)"), "garbled": say("brouillé", "garbled"),
         "heard": say("entendu", "heard"), "silent": say("non", "no"),
     }[row.state]  # fmt: skip
-    yield f"{row.bus:<12} {row.address!s:>17}  {answer:<10} {row.expected or '—':<22} {_state_words(row)}"
+
+
+def _found_lines(row: Found) -> Iterator[str]:
+    yield f"{row.bus:<12} {row.address!s:>17}  {answer_words(row):<10} {row.expected or '—':<22} {state_words(row)}"
     if row.identity:
         yield f"    {say('se nomme', 'calls itself')} : {row.identity}"
     for one in row.proposals:
         sure = say(" (se nomme ainsi)", " (calls itself so)") if one.sure else ""
-        shown = ", ".join(f"{value.title} {_shown(value)}" for value in one.values)
-        yield f"    {one.profile}{sure} : {shown}"
+        values = ", ".join(f"{value.title} {shown(value)}" for value in one.values)
+        yield f"    {one.profile}{sure} : {values}"
 
 
-def _state_words(row: Found) -> str:
+def state_words(row: Found) -> str:
+    """Whether it is who is expected, in a few words."""
     if row.state == "garbled":
         return say("deux appareils ? vitesse ? parité ?", "two devices? speed? parity?")
     signal = "" if row.strength_dbm is None else f" {row.strength_dbm} dBm"
@@ -222,11 +227,13 @@ def _state_words(row: Found) -> str:
     )
 
 
-def _shown(value: Value) -> str:
+def shown(value: Value) -> str:
+    """A value that a profile would show now."""
     return "—" if value.value is None else f"{number(value.value)} {UNITS[value.unit].shown}".rstrip()
 
 
-def _account_line(row: Account) -> str:
+def account_line(row: Account) -> str:
+    """The scan of a bus in a sentence."""
     waited = ""
     if row.suspended_s and row.polling:
         waited = say(f" Lecture des autres appareils suspendue {number(row.suspended_s)} s.",

@@ -32,7 +32,7 @@ from gateway.leave import lines as leave_lines
 from gateway.lone import bare_site
 from gateway.look import LISTEN_S, Finding, Found, ScanWish
 from gateway.look import Progress as ScanProgress
-from gateway.replace import ReplaceWish
+from gateway.replace import ReplaceWish, file_keys
 from gateway.replace import lines as replace_lines
 from gateway.scan import heading
 from gateway.scan import lines as scan_lines
@@ -167,14 +167,11 @@ def replace_verb(argv: list[str]) -> int:
     async def asked() -> int:
         path, site = site_path(options), _site(options)
         before = after = path.read_text("utf-8")
-        keys: dict[str, str | int] = {"profile": options.profile} if options.profile else {}
-        if options.address:
-            keys["address"] = int(options.address) if options.address.isdecimal() else options.address
-        if keys and options.device in site.devices:
-            after = with_device(before, options.device, keys)
-            checked(after, path, home() / "device_profiles")  # all its faults, before anything is done
         wish = ReplaceWish(options.device, options.serial, options.old_serial, options.address, options.profile,
                            options.reason, options.by, options.anyway)  # fmt: skip
+        if (keys := file_keys(wish)) and options.device in site.devices:
+            after = with_device(before, options.device, keys)
+            checked(after, path, home() / "device_profiles")  # all its faults, before anything is done
         async with aclosing(ask(site, REPLACE, wish)) as rows:
             done = [row async for row in rows][-1]
         print_row(done, replace_lines(done), options)

@@ -4,7 +4,7 @@ Who may: N nobody in particular, V viewer, T technician, O officer; R is N where
 Every POST is a form with a hidden field `form` (but for the one of /enter), from this page's own address (`Origin` or
 `Referer`), and ends in 303 to a page that is read. `id` of a form is its name in the last column. Elements to hold on to:
 `main#content`, `h1`, `[data-state]` on `#work` (running, done, cancelled, failed), `[data-step]`, `[data-verdict]`,
-`[data-item][data-ok]`, `[data-cause]`.
+`[data-item][data-ok]`, `#ready[data-ready]`, `[data-cause]`.
 
 | path | GET | who | POST: fields (form's id) | who |
 |---|---|---|---|---|
@@ -17,9 +17,9 @@ Every POST is a form with a hidden field `form` (but for the one of /enter), fro
 | `/check` | every point and its verdict | T | `point`=empty or DEVICE (check-all, check-DEVICE) | T |
 | `/check/DEVICE/POINT` | one point: value, verdict, reasons | T | `what`=check,provoke,accept `reason` (as `what`) | T |
 | `/scan` | who answers, what is wrong | T | `bus` `address` `every` `slow` (scan) | T |
-| `/leave` | what is red still | T | `who` `outage`=60 or nothing `defer` (leave) | T |
+| `/leave` | what is red still | T | `who` `outage`=0,10,60,300 `defer` (leave) | T |
 | `/report.html` `/report.pdf` `/report.json` | the last signed report | T | | |
-| `/replace/DEVICE` | what stood and stands | T | `serial` `old_serial` `address` `profile` `reason` `anyway` (replace) | T |
+| `/replace/DEVICE` | what stood and stands | T | `serial` `old_serial` `address` `profile` `reason` `anyway` (replace); `what` (file) | T |
 | `/claim` `/c/CODE` | claim by job file | N, T once claimed | `job` (a file) `code` `who` (claim) | as GET |
 | `/cancel` | | | `work` `to` (cancel) | T |
 

@@ -188,7 +188,9 @@ class Asked:
 def work() -> tuple[tuple[str, str], ...]:
     """The technician's pages, as they stand at the top of every page."""
     return (
+        ("/scan", say("Chercher", "Scan")),
         ("/check", say("Vérifier", "Check")),
+        ("/leave", say("Partir", "Leave")),
         ("/passwords", say("Mots de passe", "Passwords")),
     )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.alert import Alert
 from gateway.reading import split_point
+from gateway.replace import changes
 from gateway.site import Device, Site
 from gateway.summary import Summary
 from gateway.web.curve import Curve, Mark, Range, Sample, joined, seen, seen_over, thin
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
 
 CURVES_A_PAGE = 4
+MOST_CHANGES = 3
 ALERT_CURVES = 4
 BINS = 72
 """Stretches of time in one curve: enough for a phone, few enough for a page under 60 kB."""
@@ -68,7 +70,8 @@ class Pictures:
         period_s = device.period_s(device.points[name])
         since_s = min(samples[0][0], until_s - 5 * period_s)
         heading = say("Dernières lectures")
-        curve = self._curve(f"{device.name}/{name}", heading, samples, since_s, until_s, period_s, "live")
+        marks = self._changes(device.name, since_s, until_s)
+        curve = self._curve(f"{device.name}/{name}", heading, samples, since_s, until_s, period_s, "live", marks)
         rows = [(say("toutes les lectures"), joined(found for _, found in samples))]
         return Picture(heading, curve, rows)
 
@@ -79,8 +82,14 @@ class Pictures:
         say = self.speech
         heading, period_s = say("Les derniers jours"), self.gateway.site.period_s
         since_s = min(samples[0][0] - period_s / 2, say.now_s - _DAY_S)
-        curve = self._curve(f"{device.name}/{name}", heading, samples, since_s, say.now_s, period_s, "days")
+        marks = self._changes(device.name, since_s, say.now_s)
+        curve = self._curve(f"{device.name}/{name}", heading, samples, since_s, say.now_s, period_s, "days", marks)
         return Picture(heading, curve, self._by_day(samples))
+
+    def _changes(self, device: str, since_s: float, until_s: float) -> list[Mark]:
+        """Where other hardware came."""
+        known = [(at_s, words) for at_s, words in changes(self.gateway.store, device) if since_s <= at_s <= until_s]
+        return [Mark(at_s, words, "onset") for at_s, words in known[-MOST_CHANGES:]]
 
     def _by_day(self, samples: Sequence[Sample]) -> list[tuple[str, Range | None]]:
         by_day: dict[str, list[Range | None]] = {}

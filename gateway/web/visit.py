@@ -24,7 +24,8 @@ POINTS_A_DEVICE = 16
 READS_AT_ONCE = 18
 
 
-def _refresh(errand: Errand | None) -> int:
+def refresh_of(errand: Errand | None) -> int:
+    """After how many seconds the page of a job is to be fetched again; 0: never."""
     return REFRESH_S if errand is not None and errand.runs else 0
 
 
@@ -47,7 +48,7 @@ async def why_page(asked: Asked) -> Response:
     errand = asked.house.errands.last("why", point)
     found = errand.rows[0] if errand is not None and errand.rows else None
     return await asked.page(
-        "why.html", refresh_s=_refresh(errand), point=point, device=device, name=name, errand=errand, found=found,
+        "why.html", refresh_s=refresh_of(errand), point=point, device=device, name=name, errand=errand, found=found,
         step_title=step_title, title=title_of(asked.gateway.site, point),
     )  # fmt: skip
 
@@ -90,7 +91,7 @@ async def check_list(asked: Asked) -> Response:
     ]
     errand = asked.house.errands.last("check")
     return await asked.page(
-        "check.html", refresh_s=_refresh(errand), devices=shown, errand=errand, verdict_words=verdict_words,
+        "check.html", refresh_s=refresh_of(errand), devices=shown, errand=errand, verdict_words=verdict_words,
         first=start, step=DEVICES_A_PAGE, total=len(devices), holder=holder(asked),
     )  # fmt: skip
 
@@ -112,7 +113,7 @@ async def check_page(asked: Asked) -> Response:
     errand = asked.house.errands.last("check")
     mine = errand if errand is not None and errand.subject in ("", point) else None
     return await asked.page(
-        "check_point.html", refresh_s=_refresh(errand), point=point, device=device, name=name, reading=reading,
+        "check_point.html", refresh_s=refresh_of(errand), point=point, device=device, name=name, reading=reading,
         checked=remembered(asked.gateway, point), errand=mine, verdict_words=verdict_words, test_words=test_words,
         outcome_words=outcome_words, provocation=provocation(device.points[name]), holder=holder(asked),
         write_only=device.points[name].write_only or not device.bus, title=title_of(asked.gateway.site, point),
