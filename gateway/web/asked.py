@@ -191,6 +191,7 @@ def work() -> tuple[tuple[str, str], ...]:
         ("/scan", say("Chercher", "Scan")),
         ("/check", say("Vérifier", "Check")),
         ("/leave", say("Partir", "Leave")),
+        ("/settings", say("Réglages", "Settings")),
         ("/passwords", say("Mots de passe", "Passwords")),
     )
 

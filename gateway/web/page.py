@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from gateway.desk import Desk
 from gateway.language import speaking
-from gateway.web import enter, hardware, parting, search, sight, visit
+from gateway.web import enter, hardware, parting, search, setting, sight, visit
 from gateway.web.asked import Answer, Asked, House, Press, Row, policy
 from gateway.web.door import Door
 from gateway.web.work import Errands
@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 
     from gateway.app import Gateway
 
-ROWS: tuple[Row, ...] = (*sight.ROWS, *enter.ROWS, *visit.ROWS, *search.ROWS, *parting.ROWS, *hardware.ROWS)
+ROWS: tuple[Row, ...] = (
+    *sight.ROWS,
+    *enter.ROWS,
+    *visit.ROWS,
+    *search.ROWS,
+    *parting.ROWS,
+    *hardware.ROWS,
+    *setting.ROWS,
+)
 """Every path that there is."""
 
 log = logging.getLogger(__name__)

@@ -6,6 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateway.cost import lines as cost_lines
+from gateway.errors import WishError
+from gateway.language import say
+from gateway.outcome import OutcomeWish, record_words, standing
+from gateway.outcome import tell as found_out
 from gateway.web.asked import Asked, Row
 from gateway.web.picture import CURVES_A_PAGE, Pictures
 from gateway.web.session import Role
@@ -89,9 +94,22 @@ async def alert(asked: Asked) -> Response:
     watch = gateway.judge.watches.get(alert.subject)
     model = watch.model if watch is not None and watch.model.card.name == alert.model else None
     pictures = await Pictures(gateway, view.speech).of_alert(alert)
+    beside = standing(gateway, alert)
     return await asked.page(
-        "alert.html", alert=alert, model=model, pictures=pictures, devices=view.devices_of(alert)
+        "alert.html", alert=alert, model=model, pictures=pictures, devices=view.devices_of(alert),
+        outcome=beside.outcome, costs=list(cost_lines(alert, beside.cost)), record=record_words(beside.record),
     )  # fmt: skip
+
+
+async def tell(asked: Asked) -> Response:
+    """Somebody found out whether an alert was right."""
+    if (what := asked.text("what")) not in ("confirm", "refute"):
+        raise WishError(say("Attendu : confirmée ou fausse.", "Expected: confirmed or false."))
+    alert = asked.request.path_params["name"]
+    wish = OutcomeWish(alert, what == "confirm", asked.text("reason"), asked.who)
+    async for _ in found_out(asked.gateway, wish):
+        pass
+    return asked.to(f"/alert/{alert}")
 
 
 async def overview_json(asked: Asked) -> Response:
@@ -141,7 +159,7 @@ def progress_of(path: Path | None) -> dict[str, Any] | None:
 ROWS = (
     Row("/", overview, Role.VIEWER),
     Row("/device/{name}", device, Role.VIEWER),
-    Row("/alert/{name}", alert, Role.VIEWER),
+    Row("/alert/{name}", alert, Role.VIEWER, tell, Role.OFFICER),
     Row("/api/overview.json", overview_json, Role.VIEWER),
     Row("/style.css", style, Role.NOBODY),
     Row("/icon.svg", icon, Role.NOBODY),

@@ -11,8 +11,9 @@ import pytest_asyncio
 from gateway.cause import CAUSES
 from gateway.check import Checked, Progress, remembered
 from gateway.hatch import Job
+from gateway.outcome import outcomes as found_out
 from gateway.web.session import Role
-from tests.gateway.web.conftest import House, Visitor, a_house
+from tests.gateway.web.conftest import House, Visitor, a_house, a_leak
 from tests.gateway.web.test_page import Page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -183,3 +184,25 @@ async def test_pages_are_light_labelled_and_speak_one_language(field: House) -> 
             assert set(page.of("input", "id")) <= set(page.of("label", "for"))
             assert not any(word in page.words for word in ("Vérifier", "Chercher")) or lang == "fr", path
             assert not [name for _, name, _ in page.attributes if name == "style" or name.startswith("on")]
+
+
+async def test_an_officer_confirms_or_refutes_and_others_do_not(field: House) -> None:
+    alert = a_leak()
+    await field.gateway.store.decide({}, (alert,))
+    path = f"/alert/{alert.id}"
+    technician = await field.signed_in()
+    assert "Personne n'a encore dit si elle était juste" in Page(await technician.page(path)).words
+    assert (await technician.send(path, what="confirm")).status_code == 403
+    officer = await field.signed_in(Role.OFFICER, "L. Blanc")
+    refused = await officer.send(path, what="refute")
+    assert refused.status_code == 400, "a refusal takes a reason"
+    assert (await officer.send(path, what="x", reason="y")).status_code == 400
+    assert (await officer.send("/alert/A-none", what="confirm")).status_code == 400
+    answer = await officer.send(path, what="refute", reason="remplissage du réservoir <b>")
+    assert (answer.status_code, answer.headers["location"]) == (303, path)
+    text = await officer.page(path)
+    assert 'data-outcome="refuted"' in text
+    assert "remplissage du réservoir <b>" in Page(text).words
+    assert "L. Blanc" in Page(text).words
+    assert "1 fausses" in Page(text).words
+    assert found_out(field.gateway.store)[alert.id].by == "L. Blanc"
