@@ -145,6 +145,8 @@ class Look:
         try:
             async for row in self._at_own_setting():
                 yield row
+            async for row in self._once_more():
+                yield row
             lost = self._missing() or (not self._expected and not self._found)
             if lost and self._speaks == "modbus" and isinstance(self._settings, Serial):
                 async for row in self._at_other_settings():
@@ -201,6 +203,19 @@ class Look:
             async for row in self._met(address, state, evidence):
                 yield row
 
+    async def _once_more(self) -> AsyncGenerator[Row, None]:
+        """Asks those who are missing again, with patience: who is only slow must not be looked for at another speed. Where
+        nobody at all has answered one is enough."""
+        missing = self._missing()
+        for done, address in enumerate(missing):
+            if done and not self._found:
+                return
+            yield self._progress(done, len(missing), self._line, address)
+            state, evidence = await self._probe(self._asking(address), self._bus.codec, address, 1, SLOW_PATIENCE_S)
+            if state in ("answers", "refuses"):
+                async for row in self._met(address, state, evidence):
+                    yield row
+
     async def _met(self, address: int, state: State, evidence: str) -> AsyncGenerator[Row, None]:
         """Somebody is there: is it who is expected, and if not, who could it be."""
         device = self._expected.get(address)
@@ -240,13 +255,15 @@ class Look:
                 return None
         return self._fits[key]
 
-    async def _probe(self, ask: Ask, codec: PolledCodec, address: int, tries: int = 1) -> tuple[State, str]:
+    async def _probe(
+        self, ask: Ask, codec: PolledCodec, address: int, tries: int = 1, patience_s: float = 0.0
+    ) -> tuple[State, str]:
         """Whether somebody is at an address, and the evidence. Garbled only where it was so each time. Raises LinkError."""
         state: State = "silent"
         evidence = ""
         for _ in range(tries):
             try:
-                await ask(self._question(codec, address))
+                await ask(self._question(codec, address, patience_s))
             except Refused as error:
                 return "refuses", str(error)
             except GarbledAnswer as error:
@@ -258,9 +275,10 @@ class Look:
                 return "answers", ""
         return state, evidence
 
-    def _question(self, codec: PolledCodec, address: int) -> Procedure[bytes]:
-        """The shortest question that a device must answer somehow: of one that is expected, its own first point."""
-        patience_s = SLOW_PATIENCE_S if self._wish.slow else PATIENCE_S
+    def _question(self, codec: PolledCodec, address: int, patience_s: float = 0.0) -> Procedure[bytes]:
+        """The shortest question that a device must answer somehow: of one that is expected, its own first point.
+        patience_s: more than usual."""
+        patience_s = max(patience_s, SLOW_PATIENCE_S if self._wish.slow else PATIENCE_S)
         device = self._expected.get(address)
         point = next((point for point in device.points.values() if not point.write_only), None) if device else None
         if device is not None and isinstance(device.profile, PolledProfile) and isinstance(point, PolledPoint):

@@ -37,6 +37,7 @@ ORNO = "energy/orno_we514"
 def _french(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GUET_LANG", "fr")
     monkeypatch.setattr("gateway.look.PATIENCE_S", 0.03)
+    monkeypatch.setattr("gateway.look.SLOW_PATIENCE_S", 0.3)
     monkeypatch.setattr("gateway.look.LOW", tuple(range(1, 12)))
     monkeypatch.setattr("gateway.look.COMMON_LINES", ("9600 8E1", "19200 8E1"))
 
@@ -182,6 +183,27 @@ async def test_a_dead_sensor_beside_living_ones(two: Field) -> None:
     two.expect("aval", PRESSURE, 5)
     found = await looked(two)
     assert found.causes == [("aval", "GUET-401")]
+
+
+class Drowsy(Device):
+    """Takes its time for the first two answers."""
+
+    drowsy = 2
+
+    def answer(self, frame: bytes) -> bytes | None:
+        data = super().answer(frame)
+        if data is not None:
+            self.turnaround_s = 1.5 if self.drowsy else 0.002
+            self.drowsy = max(0, self.drowsy - 1)
+        return data
+
+
+async def test_who_is_slow_to_answer_is_not_looked_for_at_another_speed(two: Field) -> None:
+    two.framing = "8E1"  # a pseudo-terminal has no parity: at 8N1 the slow one is heard, too
+    two.units[1] = Drowsy(4, two.units[1].registers)
+    found = await looked(two)
+    assert (found.causes, found.account.suspended_s) == ([], 0.0)
+    assert found.found[4].fits
 
 
 async def test_polling_goes_on_at_the_bus_s_own_setting(two: Field) -> None:
