@@ -1,0 +1,64 @@
+"""One Chromium and one gateway for all tests with a browser. Without a Chromium, or without axe, they skip and say so; in CI
+that is a failure: `.ci/run` installs both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+import pytest_asyncio
+
+from tests.browser.chromium import Chromium, Page, chromium
+from tests.gateway.web.conftest import NIGHT_S, House, a_house, a_leak
+
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+
+
+def missing(what: str) -> NoReturn:
+    said = f"{what} is missing: the pages were NOT tried in a browser (.ci/run shows how to install it)"
+    if os.environ.get("CI"):
+        pytest.fail(said)
+    pytest.skip(said)
+
+
+class Axe:
+    """Deque's axe-core (MPL-2.0), as published."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    async def violations(self, page: Page) -> list[str]:
+        """What axe finds on a page, one line for each element. The page came with scripts off; axe is one."""
+        await page.scripts(True)
+        run = f"axe.run({{runOnly: {list(RULES)}, resultTypes: ['violations']}}).then(found => found.violations)"
+        found = await page.run(f"{self._source};{run}")
+        await page.scripts(False)
+        return [f"{rule['id']}: {rule['help']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
+
+
+@pytest.fixture(scope="session")
+def axe(root: Path) -> Axe:
+    script = root / "node_modules/axe-core/axe.min.js"
+    if not script.exists():
+        missing("axe-core")
+    return Axe(script.read_text("utf-8"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Chromium]:
+    if chromium() is None:
+        missing("Chromium")
+    async with Chromium.started() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """A gateway with everything to show: a past, an alert that lasts and one that is over, a device that says nothing."""
+    old = a_leak(NIGHT_S - 5 * 86400, cleared_s=NIGHT_S - 4 * 86400)
+    async with a_house(tmp_path_factory.mktemp("town"), alerts=(old, a_leak())) as running:
+        await running.until_read("debit-entree", "pression-amont", "pression-aval", "banc-pompe")
+        yield running
