@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -12,7 +13,8 @@ import pytest
 import pytest_asyncio
 
 from tests.browser.chromium import Chromium, Page, chromium
-from tests.gateway.web.conftest import NIGHT_S, House, a_house, a_leak
+from tests.gateway.web.conftest import NIGHT_S, House, Visitor, a_house, a_leak
+from tests.gateway.web.test_visit import begun
 
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
@@ -55,10 +57,33 @@ async def browser() -> AsyncIterator[Chromium]:
         yield running
 
 
+@dataclass(frozen=True, slots=True)
+class Town:
+    """A gateway with everything to show, and the technician whose browser holds `cookies`."""
+
+    house: House
+    visitor: Visitor
+
+    def url(self, path: str, lang: str = "fr") -> str:
+        return f"{self.house.origin}{path}{'&' if '?' in path else '?'}lang={lang}"
+
+    async def let_in(self, page: Page) -> None:
+        """Makes the page's browser the technician's."""
+        for cookie in self.visitor.http.cookies.jar:
+            await page.call("Network.setCookie", name=cookie.name, value=cookie.value, url=self.house.origin)
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
-    """A gateway with everything to show: a past, an alert that lasts and one that is over, a device that says nothing."""
+async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    """A past, an alert that lasts and one that is over, a device that says nothing and one with a flaw; what the technician
+    found of both is there to be read."""
     old = a_leak(NIGHT_S - 5 * 86400, cleared_s=NIGHT_S - 4 * 86400)
-    async with a_house(tmp_path_factory.mktemp("town"), alerts=(old, a_leak())) as running:
-        await running.until_read("debit-entree", "pression-amont", "pression-aval", "banc-pompe")
-        yield running
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gateway.check.PACE_S", 0.02)
+        patch.setattr("gateway.web.visit.READS_AT_ONCE", 3)
+        async with a_house(tmp_path_factory.mktemp("town"), alerts=(old, a_leak())) as house:
+            await house.until_read("debit-entree", "pression-amont", "pression-aval", "banc-pompe")
+            visitor = await house.signed_in(who="A. Martin")
+            await begun(visitor, "/why/pression-muette/pressure")
+            await begun(visitor, "/check/pression-aval/temperature", what="check")
+            yield Town(house, visitor)

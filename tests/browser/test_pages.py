@@ -5,23 +5,34 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.chromium import Chromium, Page
-from tests.browser.conftest import Axe
-from tests.gateway.web.conftest import House, a_leak
+from tests.browser.conftest import Axe, Town
+from tests.gateway.web.conftest import a_leak
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.xdist_group("browser")]
 
 LIGHT = 60_000
-PAGES = {
+LOOK = {
     "overview": "/?pause=1",
     "device": "/device/debit-entree",
     "device without a value": "/device/pression-muette",
     "device with a flaw": "/device/pression-aval",
     "alert": f"/alert/{a_leak().id}",
     "nowhere": "/nowhere",
+    "sign in": "/enter",
 }
+VISIT = {
+    "why": "/why/pression-muette/pressure",
+    "why, not asked yet": "/why/debit-entree/flow",
+    "check": "/check",
+    "check of a point": "/check/pression-aval/temperature",
+    "causes": "/causes",
+    "passwords": "/passwords",
+}
+"""What only the technician is shown."""
+PAGES = LOOK | VISIT
 SCREENS = {
     "fr": ((320, 1.0, False), (390, 1.0, True)),
-    "en": ((1280, 2.0, False), (320, 1.0, True)),
+    "en": ((1280, 2.0, False),),
 }
 """Width in CSS pixels, zoom, night."""
 OPERABLE = "a[href], button, summary, input:not([type=hidden]), select, textarea"
@@ -35,17 +46,20 @@ FOCUSED = f"""(() => {{
 }})()"""
 
 
-def url(house: House, path: str, lang: str) -> str:
-    return f"http://127.0.0.1:{house.port}{path}{'&' if '?' in path else '?'}lang={lang}"
+async def opened(page: Page, town: Town, name: str, lang: str = "fr") -> None:
+    if name in VISIT:
+        await town.let_in(page)
+    await page.go(town.url(PAGES[name], lang))
+    assert page.status == (404 if name == "nowhere" else 200), await page.text()
 
 
 @pytest.mark.parametrize("lang", SCREENS)
 @pytest.mark.parametrize("name", PAGES)
 async def test_a_page_is_accessible_narrow_and_light(
-    browser: Chromium, town: House, axe: Axe, name: str, lang: str
+    browser: Chromium, town: Town, axe: Axe, name: str, lang: str
 ) -> None:
     async with browser.page() as page:
-        await page.go(url(town, PAGES[name], lang))
+        await opened(page, town, name, lang)
         assert 1000 < page.bytes < LIGHT
         for width, zoom, dark in SCREENS[lang]:
             await page.screen(width, zoom, dark=dark)
@@ -54,10 +68,10 @@ async def test_a_page_is_accessible_narrow_and_light(
         assert page.strangers == []
 
 
-async def test_the_test_can_fail(browser: Chromium, town: House, axe: Axe) -> None:
+async def test_the_test_can_fail(browser: Chromium, town: Town, axe: Axe) -> None:
     async with browser.page() as page:
         await page.call("Page.setBypassCSP", enabled=True)
-        await page.go(url(town, PAGES["device"], "fr"))
+        await opened(page, town, "device")
         await page.run(
             "document.querySelector('main').innerHTML += '<img src=\"http://192.0.2.1/x.png\">'"
             "+ '<p style=\"color:#ccc;width:900px\">Faible</p>'"
@@ -70,10 +84,10 @@ async def test_the_test_can_fail(browser: Chromium, town: House, axe: Axe) -> No
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_everything_is_reached_by_tab_in_its_order_and_the_focus_is_seen(
-    browser: Chromium, town: House, name: str
+    browser: Chromium, town: Town, name: str
 ) -> None:
     async with browser.page() as page:
-        await page.go(url(town, PAGES[name], "fr"))
+        await opened(page, town, name)
         total = await page.run(f"document.querySelectorAll({OPERABLE!r}).length")
         assert total > 3
         for number in range(total):
@@ -84,9 +98,9 @@ async def test_everything_is_reached_by_tab_in_its_order_and_the_focus_is_seen(
             )
 
 
-async def test_a_walk_by_the_keyboard_alone(browser: Chromium, town: House) -> None:
+async def test_a_walk_by_the_keyboard_alone(browser: Chromium, town: Town) -> None:
     async with browser.page() as page:
-        await page.go(url(town, PAGES["overview"], "fr"))
+        await opened(page, town, "overview")
         await page.press("Tab")
         await page.press("Enter")  # past what is on every page
         await page.press("Tab")
