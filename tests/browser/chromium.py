@@ -153,12 +153,16 @@ class Chromium:
 
 @dataclass
 class Page:
-    """What somebody sees and does. bytes: what came over the wire since the last `count`; strangers: requests to any other
+    """What somebody sees and does. bytes: what came over the wire for the page that is there, heaviest: for
+    the worst of the `pages`, whole_visit: for all; strangers: requests to any other
     host than the page's, all refused; taps: links and buttons used."""
 
     _browser: Chromium
     _session: str
     bytes: int = 0
+    heaviest: int = 0
+    whole_visit: int = 0
+    pages: int = 0
     taps: int = 0
     status: int = 0
     strangers: list[str] = field(default_factory=list)
@@ -172,10 +176,15 @@ class Page:
 
     def happened(self, event: str, values: dict[str, Any]) -> None:
         match event:
+            case "Page.frameStartedLoading":
+                self.bytes = 0
             case "Page.loadEventFired":
+                self.pages += 1
                 self._loaded.set()
             case "Network.loadingFinished":
                 self.bytes += int(values["encodedDataLength"])
+                self.heaviest = max(self.heaviest, self.bytes)
+                self.whole_visit += int(values["encodedDataLength"])
             case "Network.responseReceived" if values["type"] == "Document":
                 self.status = values["response"]["status"]
             case "Fetch.requestPaused":
@@ -208,7 +217,6 @@ class Page:
     async def arriving(self) -> AsyncIterator[None]:
         """What is done in the block leads to another page, and that one is there afterwards."""
         self._loaded.clear()
-        self.bytes = 0
         yield
         try:
             async with asyncio.timeout(WITHIN_S):
@@ -249,8 +257,10 @@ class Page:
         await self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=key if key != " " else "Space",
                         windowsVirtualKeyCode=code)  # fmt: skip
 
-    async def write(self, text: str) -> None:
-        """Into what has the focus."""
+    async def fill(self, name: str, text: str, role: str = "textbox") -> None:
+        """Taps a field and writes into it, in place of what stood there."""
+        await self.tap(role, name)
+        await self.run("document.activeElement.select()")
         await self.call("Input.insertText", text=text)
 
     # -- what is there
@@ -276,7 +286,6 @@ class Page:
 
     async def text(self) -> str:
         """What is to be read."""
-        await self.call("DOM.getDocument")
         return str(await self.run("document.body.innerText"))
 
     async def run(self, expression: str) -> Any:
