@@ -199,6 +199,9 @@ def _table(found: Sequence[GatewayStatus]) -> list[str]:
     rows: list[tuple[str, ...]] = [english if _english() else french]
     for one in found:
         backlog = "?" if one.backlog is None else str(one.backlog)
+        if one.backlog and one.days_until_full is not None:
+            days = round(one.days_until_full)
+            backlog += _say(f" (place pour {days} j)", f" (room for {days} d)")
         gaps = _say(f"{one.dropped} en {one.gaps} trous", f"{one.dropped} in {one.gaps} gaps") if one.gaps else "0"
         alerts = _say(f"{one.alerts} ({one.open_alerts} en cours)", f"{one.alerts} ({one.open_alerts} open)")
         numbers = (str(one.records), str(one.missing), gaps, str(one.redelivered), str(one.refused))

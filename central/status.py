@@ -23,12 +23,14 @@ with counted as (
 ), turned_away as (
     select gateway, sum(count) as refused from refusal group by gateway
 ), told as (
-    select gateway, (body->>'backlog')::bigint as backlog from latest where kind = 'status'
+    select gateway, (body->>'backlog')::bigint as backlog, (body->>'days_until_full')::float8 as days_until_full
+    from latest where kind = 'status'
 )
 select gateway, last_seen, coalesce(epochs, 0) as epochs, coalesce(stored, 0)::bigint as records,
        coalesce(missing, 0)::bigint as missing, coalesce(dropped, 0)::bigint as dropped,
        coalesce(redelivered, 0)::bigint as redelivered, coalesce(refused, 0)::bigint as refused,
-       coalesce(alerts, 0) as alerts, coalesce(open_alerts, 0) as open_alerts, coalesce(gaps, 0)::bigint as gaps, backlog
+       coalesce(alerts, 0) as alerts, coalesce(open_alerts, 0) as open_alerts, coalesce(gaps, 0)::bigint as gaps, backlog,
+       days_until_full
 from counted full join turned_away using (gateway) left join holes using (gateway) left join alerts using (gateway)
      left join told using (gateway)
 order by gateway
@@ -75,7 +77,8 @@ select (select count(*) from record where kind = 'summary') as summaries,
 class GatewayStatus:
     """One gateway. missing: numbers not here that ought to be, late or lost; dropped: those that the gateway says it had to
     drop, in so many `gaps`; redelivered: arrived again and absorbed; backlog: what waited on it when it last said so, None
-    if it never did; last_seen None: nothing of it was ever taken."""
+    if it never did; days_until_full: for how many days it then had room without us; last_seen None: nothing of it was ever
+    taken."""
 
     gateway: str
     last_seen: datetime | None
@@ -89,6 +92,7 @@ class GatewayStatus:
     open_alerts: int
     gaps: int
     backlog: int | None
+    days_until_full: float | None
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "last_seen": None if self.last_seen is None else self.last_seen.isoformat()}

@@ -534,6 +534,7 @@ class Gateway:
             },
             "devices": {state.device.name: state.words for state in self.live.states()},
             "backlog": self.uplink.outbox.pending_rows() if self.uplink is not None else None,
+            "days_until_full": self.uplink.outbox.days_until_full() if self.uplink is not None else None,
             **({"bins": bins} if (bins := self._bins()) else {}),
             **({"lighting": lighting} if (lighting := self._saved()) else {}),
         }

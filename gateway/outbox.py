@@ -17,6 +17,7 @@ from gateway.upstream.payload import URGENT, Kind, Record
 _KINDS: Final = ", ".join(f"'{kind.value}'" for kind in sorted(URGENT))
 _COLUMNS: Final = "select seq, kind, time_s, body, json_valid(body) from outbox where guess is null and kind"
 _DAY_S: Final = 86_400.0
+_PACE_ROWS: Final = 100
 
 
 class Outbox:
@@ -104,8 +105,11 @@ class Outbox:
         return float(rows[0][0]) if rows else None
 
     def days_until_full(self) -> float | None:
-        """At the pace of the newest thousand records, as long as nothing is acknowledged; None with too few to say."""
+        """How long there is room for as long as nothing is acknowledged, at the pace of the newest thousand records, or of
+        the newest summaries where few records wait; None with too few to say. Raises StoreError."""
         rows = self._store.rows("select time_s, length(body) from outbox order by seq desc limit 1000")
+        if len(rows) < _PACE_ROWS:
+            rows = self._store.rows("select start_s, length(body) from summary order by start_s desc limit 1000")
         if len(rows) < 10:
             return None
         span_s: float = max(time_s for time_s, _ in rows) - min(time_s for time_s, _ in rows)
@@ -114,7 +118,8 @@ class Outbox:
         # Every summary is kept twice, as memory and as record; about 40 bytes a row are SQLite's own.
         bytes_per_day: float = sum(2 * length + 80 for _, length in rows) / span_s * _DAY_S
         limits = self._store.limits
-        return max(0.0, limits.space_bytes * (1 - limits.reserve) - self._store.used_bytes()) / bytes_per_day
+        ours = limits.space_bytes * (1 - limits.reserve) - self._store.used_bytes()
+        return max(0.0, min(ours, self._store.free_bytes())) / bytes_per_day
 
     def _urgent(self, limit: int) -> list[Record]:
         sql = f"{_COLUMNS} in ({_KINDS}) and seq > ? order by seq limit ?"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 import sqlite3
 import threading
 from collections import deque
@@ -255,6 +256,13 @@ class Store:
     def used_bytes(self) -> int:
         """On disk, without pages that are free again."""
         return used_bytes(self._reader)
+
+    def free_bytes(self) -> int:
+        """On the disk, outside the store's file. Raises StoreError."""
+        try:
+            return shutil.disk_usage(self.path.parent).free
+        except OSError as error:
+            raise StoreError(f"{self.path.parent}: cannot be asked for its room: {error}; look at the disk") from error
 
     def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """The answer to a question that changes nothing; for the methods above and the outbox."""

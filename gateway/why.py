@@ -253,6 +253,10 @@ class _Walk:
             raise _Broken(cause("GUET-702", said=_bytes(free)))
         kept = store.rows("select max(start_s) from summary where device = ?", (self._device.name,))[0][0]
         left = say(f"{_bytes(free)} libres", f"{_bytes(free)} free")
+        if (days := Outbox(store).days_until_full()) is not None:
+            left += say(
+                f", place pour {days:.0f} jours sans plateforme", f", room for {days:.0f} days without platform"
+            )
         if kept is None:
             return "ok", left
         minutes = max(0.0, self._gateway.clock.now() - float(kept)) / 60

@@ -61,6 +61,10 @@ class Record(_Part):
     kind: str
     time: Annotated[Time, Field(description="what the record is about, not when it was sent")]
     time_trusted: Annotated[bool | None, Field(description="false while the gateway's clock was a guess")] = None
+    time_moved_s: Annotated[
+        Number | None,
+        Field(description="by how much a guess of the time was put right before this record left; `time` is right now"),
+    ] = None
     replayed: Annotated[bool | None, Field(description="sent once more, because the platform asked for it")] = None
 
 
@@ -183,6 +187,9 @@ class Status(Record):
     devices: dict[str, str] | None = None
     backlog: Annotated[
         Count | None, Field(description="records that waited for the platform then, this one not counted")
+    ] = None
+    days_until_full: Annotated[
+        float | None, Field(ge=0, allow_inf_nan=False, description="days without the platform that there is room for")
     ] = None
 
 

@@ -164,6 +164,8 @@ class View:
         )
         cut = say("le réseau est coupé, {waiting} en attente", waiting=self._records(waiting))
         details = [say("Les mesures, les alertes et les actions continuent ; tout partira au retour du réseau.")]
+        if (days := uplink.outbox.days_until_full()) is not None:
+            details.append(say("Place sur le disque pour {n} jours sans réseau.", n=say.whole(days)))
         if last_s is not None:
             details.append(say("Dernière confirmation de la plateforme {when}.", when=say.ago(last_s)))
         return f"{head}{say.colon}{cut}", details
@@ -183,6 +185,14 @@ class View:
         """Records in the outbox, counted no further than is said."""
         sql = "select count(*) from (select 1 from outbox limit ?)"
         return int(self.gateway.store.rows(sql, (WAITING_COUNTED + 1,))[0][0])
+
+    def days_until_full(self) -> float | None:
+        """For how many days without the platform there is room; None when nobody can say."""
+        uplink = self.gateway.uplink
+        try:
+            return None if uplink is None else uplink.outbox.days_until_full()
+        except StoreError:
+            return None
 
     def _dumb_buses(self) -> list[str]:
         return [
@@ -377,6 +387,7 @@ class View:
             "words": state.words,
             "online": gateway.online,
             "waiting": state.waiting,
+            "days_until_full": self.days_until_full(),
             "alerts": [alert.as_json() for alert in self.open_alerts()],
             "watches": [
                 {

@@ -54,6 +54,7 @@ WORDS: dict[str, str] = {
     "aucune plateforme n'est configurée ; tout reste ici": "no platform is configured; everything stays here",
     "Les mesures, les alertes et les actions continuent ; tout partira au retour du réseau.":
         "Measuring, alerts and actions go on; everything will be sent when the network is back.",
+    "Place sur le disque pour {n} jours sans réseau.": "Room on the disk for {n} days without network.",
     "Reliée à la plateforme ; dernière confirmation {when}.": "Connected to the platform; last confirmation {when}.",
     "Reliée à la plateforme.": "Connected to the platform.",
     "Dernière confirmation de la plateforme {when}.": "Last confirmation by the platform {when}.",

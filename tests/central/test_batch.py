@@ -175,10 +175,12 @@ async def test_the_status_of_a_gateway_says_what_waits_on_it_and_what_it_dropped
     connection: psycopg.AsyncConnection[Any], database_url: str
 ) -> None:
     body = {**GAP, "count": 4, "seqs": [[3, 6]]}
-    messages = [record(7, Kind.GAP, body), record(8, body={"backlog": 12}), record(1, body={"backlog": 900})]
+    messages = [record(7, Kind.GAP, body), record(8, body={"backlog": 12, "days_until_full": 31.5})]
+    messages.append(record(1, body={"backlog": 900, "days_until_full": 3}))
     await store(connection, messages, set())
     (status,) = gateways(database_url)
-    assert (status.backlog, status.gaps, status.dropped, status.missing) == (12, 1, 4, 1)
+    assert (status.backlog, status.days_until_full) == (12, 31.5)
+    assert (status.gaps, status.dropped, status.missing) == (1, 4, 1)
     await store(connection, [record(1, gateway="g2")], set())
     assert gateways(database_url)[1].backlog is None
 

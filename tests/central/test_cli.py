@@ -17,7 +17,7 @@ async def filled(database_url: str) -> None:
     alert = an_alert()
     messages = [
         record(1, Kind.ALERT, {"alert": alert.as_json()}),
-        record(2, body={"backlog": 5}),
+        record(2, body={"backlog": 5, "days_until_full": 40.6}),
         record(7, Kind.GAP, {**GAP, "count": 2, "seqs": [[4, 5]]}),
         ("guet.v1.g1.status", b"{}"),
         ("guet.v1.g2.status", record(1)[1]),
@@ -36,7 +36,7 @@ async def test_each_gateway_has_its_line_and_each_refusal_its_reason(
     lines = [" ".join(line.split()) for line in (head, first, second)]
     assert lines == [
         "passerelle vue en attente reçus manquants écartés répétés refusés alertes",
-        "g1 il y a 0 s 5 3 2 2 en 1 trous 0 1 1 (1 en cours)",
+        "g1 il y a 0 s 5 (place pour 41 j) 3 2 2 en 1 trous 0 1 1 (1 en cours)",
         "g2 jamais ? 0 0 0 0 1 0 (0 en cours)",
     ]
     assert title == "Messages refusés :"

@@ -17,9 +17,14 @@ import central.contract
 from central.contract import ANSWERS, KINDS, MAX_BYTES, parse, schema_text
 from central.errors import ContractError
 from gateway.action import Action, Done
+from gateway.clock import SystemClock
 from gateway.command import Command, signed
+from gateway.outbox import Outbox
+from gateway.store import Store
 from gateway.upstream.payload import Kind, Record, body_text, render
 from gateway.upstream.replay import parse_replay
+from simulator.board import Board
+from tests.gateway.test_correction import TRUE_S, guessed
 from tests.gateway.test_store import a_summary, an_alert
 
 FOLDER = Path(central.contract.__file__).parent
@@ -50,8 +55,17 @@ BODIES: list[tuple[Kind, dict[str, Any]]] = [
     (Kind.GAP, VANISHED),
     (
         Kind.STATUS,
-        {"version": "0.1", "boot": "7-1", "time_trusted": True, "buses": {"b": {"readings": 3}}, "devices": {}},
+        {
+            "version": "0.1",
+            "boot": "7-1",
+            "time_trusted": True,
+            "buses": {"b": {"readings": 3}},
+            "devices": {},
+            "backlog": 12,
+            "days_until_full": 311.4,
+        },
     ),
+    (Kind.SUMMARY, {**a_summary(0).as_json(), "time_moved_s": -3600.25}),
     (Kind.AUDIT, DONE.as_json()),
     (Kind.READING, {"device": "pompe", "values": {"débit": 1.5, "pression": None}}),
 ]
@@ -99,6 +113,31 @@ def test_what_gateways_take_keeps_to_the_contract() -> None:
         do="release", point="a/b", reason="r", by="me",
     )  # fmt: skip
     schema_of("command").validate(json.loads(signed(command, Ed25519PrivateKey.generate())))
+
+
+@pytest.mark.virtual_time
+async def test_a_record_that_a_guess_had_dated_says_by_how_much_it_was_moved(tmp_path: Path) -> None:
+    board = Board(TRUE_S, wrong_s=-3600.25)
+    clock = SystemClock(board)
+    async with Store.open(tmp_path, clock, thread=False) as store:
+        clock.trusted = False
+        await guessed(store, clock.now())
+        board.told()
+        step = clock.look()
+        assert step is not None
+        clock.set(step)
+        await store.correct(clock.boot, clock.offset_s, clock.monotonic(), {})
+        sent = [render("edge-1", store.epoch, record) for record in Outbox(store).take(99, 99)]
+    moved = {}
+    for where, payload in sent:
+        schema_of(where.rpartition("/")[2]).validate(json.loads(payload))
+        record = parse(where.replace("/", "."), payload)
+        assert record.model_extra is None or "time_moved_s" not in record.model_extra
+        moved.setdefault(record.kind, []).append((record.time_moved_s, record.time_trusted))
+    right = (3600.25, None)
+    assert moved == {
+        "alert": [(None, False), right], "audit": [right], "summary": 4 * [right], "reading": [right], "status": [right]
+    }  # fmt: skip
 
 
 def test_what_a_newer_gateway_says_more_is_not_refused() -> None:

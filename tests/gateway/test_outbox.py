@@ -1,8 +1,10 @@
 """What waits, in which order it goes, and that it goes only when acknowledged."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,6 +87,26 @@ async def test_days_until_full_follow_the_pace(tmp_path: Path) -> None:
         assert 1.8 < slow / fast < 2.2
         # 512 MiB less a tenth, at 960 records a day of some 130 bytes, kept twice
         assert 1000 < slow < 3000
+        outbox.acknowledge(range(1, 2000))
+        await store.flush()
+        assert outbox.pending_rows() == 0
+        drained = outbox.days_until_full()  # what the next outage would have, by the site's memory
+        assert drained is not None
+        assert 0.8 < drained / fast < 1.3
+
+
+async def test_there_is_no_room_beyond_what_the_disk_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Store.open(tmp_path, SystemClock()) as store:
+        for number in range(960):
+            store.add_summary(a_summary(144 - number // 10, f"d{number % 10}"))
+        await store.flush()
+        ours = Outbox(store).days_until_full()
+        real = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: real._replace(free=2**20))
+        full = Outbox(store).days_until_full()
+    assert ours is not None
+    assert full is not None
+    assert 0 < full < 4 < ours
 
 
 class Moves:
