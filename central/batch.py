@@ -23,7 +23,8 @@ _PARTITION_LOCK: Final = 0x6775_6575
 _STAGE: Final = """
 create temporary table if not exists incoming (
     place integer generated always as identity, gateway text, epoch text, seq bigint, kind text, time timestamptz,
-    payload jsonb, valid boolean, new boolean not null default false
+    payload jsonb, valid boolean, new boolean not null default false, beside text not null default '',
+    kept boolean not null default false
 ) on commit delete rows
 """
 # One text for the whole batch: the database takes the messages apart faster than we could hand them over in pieces.
@@ -57,11 +58,36 @@ _STATEMENTS: Final = (
     select gateway, epoch, seq, kind, time, payload - '{gateway,epoch,seq,kind,time}'::text[]
     from incoming where new and valid
     """,
+    # A number that comes again says the same again. If not, a disk forgot what it had committed and gave the number a second
+    # time, two gateways have one identity, or somebody made it up. Both contents are kept, the second under an epoch of its
+    # own that its content names, so that it is one record however often it comes; it is counted, and kept to be looked at.
+    """
+    update incoming set beside = found.beside from (
+        select distinct on (gateway, epoch, seq, other.name) place, other.name as beside
+        from (select *, '~' || left(md5(payload::text), 8) as name from incoming where not new and valid) as other
+        where exists (
+            select from record where record.gateway = other.gateway and record.epoch = other.epoch and record.seq = other.seq
+        ) and not exists (
+            select from record where record.gateway = other.gateway and record.epoch = other.epoch
+            and record.seq = other.seq and record.time = other.time and record.kind = other.kind
+            and record.body = other.payload - '{gateway,epoch,seq,kind,time}'::text[]
+        ) and not exists (
+            select from record where record.gateway = other.gateway and record.epoch = other.epoch || other.name
+            and record.seq = other.seq
+        )
+    ) as found where incoming.place = found.place
+    """,
+    """
+    insert into record(gateway, epoch, seq, kind, time, body)
+    select gateway, epoch || beside, seq, kind, time, payload - '{gateway,epoch,seq,kind,time}'::text[]
+    from incoming where beside <> ''
+    """,
+    "update incoming set kept = true where valid and (new or beside <> '')",
     """
     insert into latest(gateway, device, kind, time, body)
     select distinct on (gateway, device, kind) gateway, coalesce(payload->>'device', '') as device, kind, time,
            payload - '{gateway,epoch,seq,kind,time,device}'::text[]
-    from incoming where new and valid and kind in ('summary', 'reading', 'status')
+    from incoming where kept and kind in ('summary', 'reading', 'status')
     order by gateway, device, kind, time desc
     on conflict (gateway, device, kind) do update set time = excluded.time, body = excluded.body
     where excluded.time >= latest.time
@@ -70,7 +96,7 @@ _STATEMENTS: Final = (
     insert into alert(gateway, id, kind, subject, severity, onset, raised, cleared, body)
     select distinct on (gateway, body->>'id') gateway, body->>'id', body->>'kind', body->>'subject', body->>'severity',
            (body->>'onset')::timestamptz, (body->>'raised')::timestamptz, (body->>'cleared')::timestamptz, body
-    from (select gateway, seq, payload->'alert' as body from incoming where new and valid and kind = 'alert') as came
+    from (select gateway, seq, payload->'alert' as body from incoming where kept and kind = 'alert') as came
     order by gateway, body->>'id', body->>'cleared' is null, seq desc
     on conflict (gateway, id) do update set
         kind = excluded.kind, subject = excluded.subject, severity = excluded.severity, onset = excluded.onset,
@@ -81,14 +107,14 @@ _STATEMENTS: Final = (
     """
     with came as (
         select gateway, epoch, coalesce(range_agg(int8range(seq, seq, '[]')) filter (where new), '{}') as fresh,
-               count(*) filter (where new and valid) as stored, count(*) filter (where new and not valid) as refused,
-               count(*) filter (where new and valid and kind = 'gap') as gap_records,
-               count(*) filter (where not new) as redelivered
+               count(*) filter (where kept) as stored, count(*) filter (where new and not valid) as refused,
+               count(*) filter (where kept and kind = 'gap') as gap_records,
+               count(*) filter (where not new and not kept) as redelivered
         from incoming group by gateway, epoch
     ), gaps as (
         select gateway, epoch, range_agg(int8range((run->>0)::bigint, least((run->>1)::bigint, seq - 1), '[]')) as dropped
         from incoming, jsonb_array_elements(payload->'seqs') as run
-        where new and valid and kind = 'gap' and (run->>0)::bigint <= least((run->>1)::bigint, seq - 1)
+        where kept and kind = 'gap' and (run->>0)::bigint <= least((run->>1)::bigint, seq - 1)
         group by gateway, epoch
     )
     update epoch set
@@ -103,25 +129,17 @@ _STATEMENTS: Final = (
     from came left join gaps using (gateway, epoch)
     where epoch.gateway = came.gateway and epoch.epoch = came.epoch
     """,
-    # A number that comes again says the same again. If not, two gateways have one identity, or somebody made it up: what
-    # came first stays, and what contradicts it is counted and kept to be looked at.
     """
-    with other as (
-        select * from incoming as came where not new and valid and not exists (
-            select from record where record.gateway = came.gateway and record.epoch = came.epoch
-            and record.seq = came.seq and record.time = came.time and record.kind = came.kind
-            and record.body = came.payload - '{gateway,epoch,seq,kind,time}'::text[]
-        ) and exists (
-            select from record where record.gateway = came.gateway and record.epoch = came.epoch and record.seq = came.seq
-        )
-    ), kept as (
-        insert into refused(subject, gateway, epoch, seq, reason, detail, payload)
-        select 'guet.v1.' || gateway || '.' || kind, gateway, epoch, seq, 'contradiction',
-               'expected what this number held when it came first, got other content; does another gateway bear this name?',
-               convert_to(payload::text, 'UTF8')
-        from other
-    )
-    insert into refusal(gateway, reason, count) select gateway, 'contradiction', count(*) from other group by gateway
+    insert into refused(subject, gateway, epoch, seq, reason, detail, payload)
+    select 'guet.v1.' || gateway || '.' || kind, gateway, epoch, seq, 'contradiction',
+           'expected what this number held when it came first, got other content: both are kept, this under epoch '
+           || epoch || beside || '; does another gateway bear this name, or did its disk forget?',
+           convert_to(payload::text, 'UTF8')
+    from incoming where beside <> ''
+    """,
+    """
+    insert into refusal(gateway, reason, count)
+    select gateway, 'contradiction', count(*) from incoming where beside <> '' group by gateway order by gateway
     on conflict (gateway, reason) do update set count = refusal.count + excluded.count, last = now()
     """,
     f"delete from refused where id <= (select max(id) from refused) - {_KEPT_REFUSED}",  # noqa: S608 - a number of ours

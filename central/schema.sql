@@ -18,6 +18,7 @@ create table if not exists epoch (
     primary key (gateway, epoch)
 );
 
+-- `epoch`: as the gateway says it; with '~' and eight letters behind it where the number had come before with other content.
 -- Partitioned by month of what the record is about; the ingester makes the months that it meets.
 create table if not exists record (
     gateway text not null,
@@ -57,7 +58,7 @@ create table if not exists alert (
 );
 create index if not exists alert_open on alert (gateway, raised) where cleared is null;
 
--- Messages that were not taken as records. The newest are kept to be looked at, all are counted.
+-- Messages that were not taken as records, and those that contradict one and are kept beside it. The newest are kept to be looked at, all are counted.
 create table if not exists refused (
     id bigint generated always as identity primary key,
     received timestamptz not null default now(),

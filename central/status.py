@@ -46,12 +46,13 @@ select gateway, reason, count, last, (
 # From the rows themselves, not from what the ingester noted about them: this is the proof, that is the book-keeping.
 _PROOF: Final = """
 with held as (
-    select gateway, epoch, count(*) as rows, count(distinct seq) as distinct_rows,
+    select gateway, split_part(epoch, '~', 1) as epoch, count(*) as rows, count(distinct (epoch, seq)) as distinct_rows,
            range_agg(int8range(seq, seq, '[]')) as seqs, max(seq) as last
-    from record group by gateway, epoch
+    from record group by 1, 2
 ), told as (
-    select gateway, epoch, range_agg(int8range((run->>0)::bigint, (run->>1)::bigint, '[]')) as seqs
-    from record, jsonb_array_elements(body->'seqs') as run where kind = 'gap' group by gateway, epoch
+    select gateway, split_part(epoch, '~', 1) as epoch,
+           range_agg(int8range((run->>0)::bigint, (run->>1)::bigint, '[]')) as seqs
+    from record, jsonb_array_elements(body->'seqs') as run where kind = 'gap' group by 1, 2
 ), unread as (
     select gateway, epoch, range_agg(int8range(seq, seq, '[]')) as seqs
     from refused where seq is not null group by gateway, epoch

@@ -148,7 +148,7 @@ async def test_refused_messages_are_kept_counted_and_settle_their_own_number(
     assert by_name["g2"].refused == 1
 
 
-async def test_a_number_that_comes_again_with_other_content_is_refused_and_the_first_stays(
+async def test_a_number_that_comes_again_with_other_content_is_told_and_both_are_kept(
     connection: psycopg.AsyncConnection[Any], database_url: str
 ) -> None:
     months: set[str] = set()
@@ -162,13 +162,36 @@ async def test_a_number_that_comes_again_with_other_content_is_refused_and_the_f
         record(3, body={"n": 2}),
     ]
     assert await store(connection, again, months) == [Ack("g1", "e1", 1, 3)]
+    assert await store(connection, again[1:] + again[1:], months) == [Ack("g1", "e1", 2, 3)]  # comes for a third time
     (refused,) = refusals(database_url)
     assert (refused.gateway, refused.reason, refused.count) == ("g1", "contradiction", 4)
     assert refused.detail is not None
     assert "another gateway" in refused.detail
-    assert await all_of(connection, "select seq, body->'n' from record order by seq") == [(1, 1), (2, 2), (3, 1)]
+    held = "select seq, body->'n' from record where epoch {} 'e1' order by seq, body->'n'"
+    assert await all_of(connection, held.format("=")) == [(1, 1), (2, 2), (3, 1)]
+    assert await all_of(connection, held.format("<>")) == [(2, 2), (2, 2), (2, 3), (3, 2)]
     found = report(database_url)
-    assert (found["records"], found["duplicates"], found["lost"], found["refused"]) == (3, 0, 0, 4)
+    assert (found["records"], found["duplicates"], found["lost"], found["refused"]) == (7, 0, 0, 4)
+    (status,) = gateways(database_url)
+    assert (status.records, status.epochs, status.missing, status.redelivered, status.refused) == (7, 1, 0, 11, 4)
+
+
+async def test_an_alert_under_a_number_that_was_used_before_is_an_alert(
+    connection: psycopg.AsyncConnection[Any], database_url: str
+) -> None:
+    await store(connection, [record(1), record(2), record(3, Kind.GAP, {**GAP, "count": 1, "seqs": [[2, 2]]})], set())
+    alert = an_alert()
+    again = [
+        record(2, Kind.ALERT, {"alert": alert.as_json()}),
+        record(3, Kind.ALERT, {"alert": alert.cleared(NOW_S).as_json()}),
+        reading(1, 4.5, NOW_S + 60),
+    ]
+    await store(connection, again, set())
+    (status,) = gateways(database_url)
+    assert (status.alerts, status.open_alerts, status.missing) == (1, 0, 0)
+    assert await all_of(connection, "select device, body->'values'->'flow' from latest where device <> ''") == [
+        ("pump", 4.5)
+    ]
 
 
 async def test_the_status_of_a_gateway_says_what_waits_on_it_and_what_it_dropped(

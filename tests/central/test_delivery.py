@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from central.broker import Broker
 from central.ingest import run_ingester
 from central.status import gateways, refusals, report
 from gateway.clock import SystemClock
+from gateway.outbox import Outbox
 from gateway.site import Upstream
 from gateway.store import Store
 from gateway.upstream.mqtt import Pace, Uplink
@@ -87,6 +89,38 @@ async def test_a_store_made_anew_is_a_new_epoch_and_nothing_is_taken_for_a_repet
     found = report(database_url)
     assert (found["records"], found["redelivered"], found["alerts"], found["alert_records"]) == (62, 0, 1, 2)
     assert [(one.gateway, one.epochs) for one in gateways(database_url)] == [("g1", 2)]
+
+
+async def test_a_card_that_forgot_what_it_had_committed_costs_no_record_of_what_came_after(
+    tmp_path: Path, centre: tuple[Broker, str]
+) -> None:
+    """The last frames of the journal are gone, though the card had said that it holds them: their numbers come again."""
+    broker, database_url = centre
+    first, second = tmp_path / "before", tmp_path / "after"
+    async with Store.open(first, SystemClock()) as store:
+        for number in range(20):
+            store.add_summary(a_summary(number))
+        await store.flush()
+        second.mkdir()
+        for file in first.iterdir():  # what the card held while the gateway believed more
+            shutil.copyfile(file, second / file.name)
+        for number in range(20, 30):
+            store.add_summary(a_summary(number))
+        await store.decide({}, [an_alert("before")])
+        await drained(store, broker)
+        epoch = store.epoch
+    async with Store.open(second, SystemClock()) as store:
+        assert store.epoch == epoch
+        for number in range(5):
+            store.add_summary(a_summary(number, "valve"))
+        await store.decide({}, [an_alert("after")])
+        await drained(store, broker)
+        assert Outbox(store).last_seq() == 26
+    found = report(database_url)
+    assert (found["records"], found["summaries"], found["alerts"]) == (37, 35, 2)
+    assert (found["lost"], found["duplicates"], found["redelivered"]) == (0, 0, 20)
+    (told,) = refusals(database_url)
+    assert (told.reason, told.count) == ("contradiction", 6)
 
 
 async def test_two_ingesters_share_the_work(tmp_path: Path, centre: tuple[Broker, str]) -> None:
