@@ -55,6 +55,7 @@ from gateway.reading import Snapshot, split_point
 from gateway.site import Device, Site, WatchEntry, inputs_of, interlock_inputs_of
 from gateway.site_file import checked, read_text
 from gateway.site_trial import SiteFile
+from gateway.snippet import Snippets
 from gateway.store import Store
 from gateway.summary import Summary
 from gateway.timekeeping import Timekeeper
@@ -189,6 +190,7 @@ class Gateway:
         self.buses = {name: self._bus(name) for name in site.buses}
         self.live = Live(site, clock, self.buses)
         self.judge = Judge(site, watches)
+        self._snippets = Snippets(site, self.live, store, clock)
         pace = pace or Pace(retry_max_s=max(SHORTEST_RETRY_S, clock.loop_seconds(LONGEST_RETRY_S)))
         self.uplink = Uplink(store, site.gateway.id, site.upstream, clock, pace, chance) if site.upstream else None
         self.sparkplug: EdgeNode | None = None
@@ -364,9 +366,14 @@ class Gateway:
         return found
 
     def _decided(self, state: dict[str, Any], alerts: Sequence[Alert]) -> None:
+        self._later(self.store.decide({"rules": state}, alerts), "what the rules decided")
+        self._note_alerts(alerts)
+
+    def _note_alerts(self, alerts: Iterable[Alert]) -> None:
         for alert in alerts:
             _log_alert(alert)
-        self._later(self.store.decide({"rules": state}, alerts), "what the rules decided")
+            if alert.cleared_s is None:
+                self._later(self._snippets.keep(alert), f"keep the samples around {alert.id}")
 
     def _record_refusal(self, body: dict[str, Any]) -> None:
         self.store.put(Kind.AUDIT, self.clock.now(), body)
@@ -504,8 +511,6 @@ class Gateway:
         outcome = self.judge.tick(now_s)
         for summary in outcome.summaries:
             self.store.add_summary(summary)
-        for alert in outcome.alerts:
-            _log_alert(alert)
         if outcome.states:
             self.acting.news.set()
             self.gate.changed.set()
@@ -515,6 +520,7 @@ class Gateway:
                 await self.store.decide(states, outcome.alerts)
             except StoreError as error:
                 log.error("decided, but not on disk yet: %s", error)  # it stays in the store's queue
+        self._note_alerts(outcome.alerts)
 
     def status(self) -> dict[str, Any]:
         """The status record's body (central/contract/status.schema.json): what this run of the gateway did so far."""

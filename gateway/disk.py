@@ -51,6 +51,9 @@ pragma user_version = 2;
 """
 
 
+# What came later and changes nothing of the rest: an older program, put back, passes it over.
+_ADDED: Final = "create table if not exists snippet(alert text primary key, body blob not null)"
+
 _EPOCHS: Final = 20
 _EPOCH: Final = re.compile(r"\b[0-9a-f]{12}\b")
 
@@ -101,7 +104,7 @@ def opened(path: Path) -> tuple[sqlite3.Connection, Path | None]:
     disk.execute("pragma auto_vacuum = incremental")
     disk.execute("pragma journal_mode = wal")
     with transaction(disk):
-        _run(disk, _SCHEMA + _GUESSES)
+        _run(disk, _SCHEMA + _GUESSES + _ADDED)
         disk.execute("insert into meta values('epoch', ?)", (secrets.token_hex(6),))
     return disk, set_aside
 
@@ -138,6 +141,7 @@ def _checked(path: Path) -> tuple[sqlite3.Connection | None, str]:
                 _run(disk, _FROM_1 + _GUESSES)
             version = VERSION
         if found == "ok" and version == VERSION and epoch is not None:
+            disk.execute(_ADDED)
             return disk, ""
         fault = found if found != "ok" else f"expected version {VERSION} with an epoch, got version {version}"
     except sqlite3.DatabaseError as error:

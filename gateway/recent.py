@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Collection, Iterator, Mapping
 
 LENGTH = 360
-"""Rows kept of what is read together: 4 bytes a value and 8 a row, 6 hours at one a minute."""
+"""Rows kept of what is read together, as they were read: 8 bytes a value and 8 a row, 6 hours at one a minute."""
 MOST_TRACKS = 16
 """Sets of points that come together, of one device; one that speaks unasked may say now this and now that."""
 
@@ -53,7 +53,7 @@ class _Track:
     __slots__ = ("_at", "_times", "_values", "_width")
 
     def __init__(self, width: int) -> None:
-        self._times, self._values, self._width, self._at = array("d"), array("f"), width, 0
+        self._times, self._values, self._width, self._at = array("d"), array("d"), width, 0
 
     @property
     def newest_s(self) -> float:
@@ -61,9 +61,9 @@ class _Track:
 
     def add(self, time_s: float, values: Collection[float | None]) -> None:
         try:
-            row: array[float] = array("f", values)  # type: ignore[arg-type]
+            row: array[float] = array("d", values)  # type: ignore[arg-type]
         except TypeError:
-            row = array("f", (math.nan if value is None else value for value in values))
+            row = array("d", (math.nan if value is None else value for value in values))
         if len(self._times) < LENGTH:
             self._times.append(time_s)
             self._values.extend(row)

@@ -20,12 +20,15 @@ _DAY_S: Final = 86_400.0
 _GAP_RUNS: Final = 500
 _ROWS: Final = 1000
 _OLD_ALERTS: Final = 10
+_SNIPPETS_AT_ONCE: Final = 20
+_NEWEST_SNIPPETS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the store may use. A group is committed after `commit_s` (real seconds) or `commit_rows`; `queue_rows` may
-    wait in memory; `space_bytes` on disk, of which the share `reserve` is for alerts, audit and gaps alone."""
+    wait in memory; `space_bytes` on disk, of which the share `reserve` is for alerts, audit and gaps alone; `snippets`: of
+    so many alerts, the newest, the samples around them are kept."""
 
     commit_s: float = 1.0
     commit_rows: int = 100
@@ -34,6 +37,7 @@ class Limits:
     reserve: float = 0.1
     summary_days: float = 400.0
     alert_days: float = 1100.0
+    snippets: int = 1000
 
 
 @dataclass(slots=True)
@@ -82,9 +86,9 @@ class Room:
         return Kind.GAP.value, self._clock.now(), body_text(body), None
 
     def make(self, disk: sqlite3.Connection) -> None:
-        """Within the writer's transaction. In this order: what is too old; unsent readings; memory older than sixty days;
-        unsent status; then the oldest of memory, and every other one of the older unsent summaries, so that what is old
-        gets coarser."""
+        """Within the transaction. In this order: what is too old; unsent readings; samples around all but the newest
+        alerts; memory older than sixty days; unsent status; then the oldest of memory, and every other one of the older
+        unsent summaries, so that what is old gets coarser."""
         now_s = self._clock.now()
         if self._counters.commits % 100 == 0 and self._clock.trusted:
             # Bit by bit: a clock that went years ahead and is mended soon must not cost the site its memory.
@@ -92,10 +96,12 @@ class Room:
             old_s = now_s - self._limits.alert_days * _DAY_S
             sql = "select id from alert where cleared_s < ? and raised_s < ? order by raised_s limit ?"
             disk.execute(f"delete from alert where id in ({sql})", (old_s, old_s, _OLD_ALERTS))  # noqa: S608
+            self._thin_snippets(disk, self._limits.snippets, self._limits.snippets)
         limit = int(self._limits.space_bytes * (1 - self._limits.reserve))
         while used_bytes(disk) > limit:
             if (
                 self._drop(disk, Kind.READING, 1)
+                or self._thin_snippets(disk, _NEWEST_SNIPPETS, _SNIPPETS_AT_ONCE)
                 or self._forget(disk, now_s - 60 * _DAY_S)
                 or self._drop(disk, Kind.STATUS, 1)
             ):
@@ -130,6 +136,16 @@ class Room:
                     what.add(leaving[seq])
             disk.execute(PUT, self.gap("space", kind, what, part))
         return True
+
+    @staticmethod
+    def _thin_snippets(disk: sqlite3.Connection, newest: int, at_once: int) -> bool:
+        """The oldest, so many at once, until those of so many alerts are left."""
+        too_many = disk.execute("select count(*) from snippet").fetchone()[0] - newest
+        sql = (
+            "delete from snippet where alert in (select snippet.alert from snippet left join alert on alert.id = alert "
+            "order by raised_s limit ?)"
+        )
+        return too_many > 0 and disk.execute(sql, (min(too_many, at_once),)).rowcount > 0
 
     @staticmethod
     def _forget(disk: sqlite3.Connection, older_than_s: float) -> bool:

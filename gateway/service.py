@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from gateway import hatch
 from gateway.app import Gateway, site_of
 from gateway.clock import Clock
-from gateway.disk import LOCK, locked
 from gateway.desk import Desk
+from gateway.disk import LOCK, locked
 from gateway.errors import FileFault, SiteError
 from gateway.hatch import Job
 from gateway.site import Site

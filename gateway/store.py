@@ -1,9 +1,9 @@
 """The store: what the gateway keeps on its disk through power cuts.
 
-Five tables: summaries (the site's memory), alerts, states (what must outlive a power cut, such as a watch's verdict),
-the outbox (records that the platform has not yet taken over) and a few facts about the file itself. One thread writes,
-in groups: a commit on an SD card costs 5 to 100 ms and whole pages, whatever it holds, so rows wait until there are 100
-of them or a second has passed; alerts and audit do not wait. Whoever reads sees what is committed.
+Six tables: summaries (the site's memory), alerts, the raw samples around each, states (what must outlive a power cut, such
+as a watch's verdict), the outbox (records that the platform has not yet taken over) and a few facts about the file itself.
+One thread writes, in groups: a commit on an SD card costs 5 to 100 ms and whole pages, whatever it holds, so rows wait
+until there are 100 of them or a second has passed; alerts and audit do not wait. Whoever reads sees what is committed.
 
 What may be lost, and is then counted in a `gap` record: rows that find the writer's queue full, and unsent rows that
 must make room on a full disk. Alerts, audit and gaps are neither.
@@ -42,6 +42,7 @@ _ROOM_ROWS: Final = 1000
 _SUMMARY: Final = "insert or replace into summary values(?, ?, ?, ?, ?)"
 _ALERT: Final = "insert or replace into alert values(?, ?, ?, ?, ?)"
 _GUESS: Final = "insert or ignore into guess values(?, ?, ?)"
+_SNIPPET: Final = "insert or replace into snippet values(?, ?)"
 _STATE: Final = "insert or replace into state values(?, ?)"
 
 
@@ -194,6 +195,11 @@ class Store:
                 rows = []
         self._submit(_Job(rows))
 
+    def keep_snippet(self, alert: str, body: bytes) -> None:
+        """The samples around an alert, in place of those kept before. Not urgent; left out where the queue is full."""
+        if len(self._queue) < self.limits.queue_rows:
+            self._submit(_Job([(_SNIPPET, (alert, body))]))
+
     async def flush(self) -> None:
         """Wait until all that was handed over is durable."""
         await self._durably((), urgent=True)
@@ -237,6 +243,11 @@ class Store:
         rows = self.rows("select body from alert where raised_s >= ? order by raised_s, id", (since_s,))
         made = (_read(Alert.from_json, body) for (body,) in rows)
         return [alert for alert in made if alert is not None]
+
+    def snippet(self, alert: str) -> bytes | None:
+        """The samples around an alert; None where there are none."""
+        rows = self.rows("select body from snippet where alert = ?", (alert,))
+        return bytes(rows[0][0]) if rows else None
 
     def newest_s(self) -> float:
         """Until when the site's memory goes, as far as its times are no guess; 0 without any."""

@@ -63,7 +63,7 @@ class Life:
 
     def __init__(self, folder: Path, site: Site, centre: Centre, board: Board) -> None:
         self.folder, self.site, self.centre, self.board = folder, site, centre, board
-        self.gateway: Gateway | None = None
+        self.devices: TcpServer
 
     @asynccontextmanager
     async def on(self) -> AsyncIterator[Gateway]:
@@ -94,7 +94,9 @@ def life(tmp_path: Path) -> Callable[[Board], Any]:
             text = SITE.format(platform=centre.port, devices=devices.port)
             profiles = home() / "device_profiles"
             site = parse_site(text, "site.toml", Path(), lambda name: load_profile(profiles, name))
-            yield Life(tmp_path, site, centre, board)
+            made = Life(tmp_path, site, centre, board)
+            made.devices = devices
+            yield made
             assert centre.problems == []
 
     return make
