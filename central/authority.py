@@ -17,7 +17,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from central.contract import GATEWAY
@@ -31,8 +31,8 @@ _HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 
 
 class Authority:
-    """In a folder: `authority.pem`, and `authority.key`, with which anybody can be any gateway: keep it off the network.
-    Made where there is none. Raises CentralError for files that cannot be read."""
+    """In a folder: `authority.pem`, and `authority.key`, with which anybody can be any gateway, and `commands.key`, which
+    gateways obey: keep them off the network. Made where there is none. Raises CentralError for files that cannot be read."""
 
     def __init__(self, folder: Path) -> None:
         self.certificate_file = folder / "authority.pem"
@@ -65,6 +65,19 @@ class Authority:
     def node(self, folder: Path, hosts: Sequence[str]) -> None:
         """The same for a node, which is reached at each of `hosts`, names or addresses. Raises CentralError."""
         self._equip(folder, hosts[0], [place(host) for host in hosts], server=True)
+
+    def commands(self) -> bytes:
+        """The public half of the key that commands and configurations are signed with (`commands.key`, made where there is
+        none), in PEM. Raises CentralError."""
+        path = self.certificate_file.with_name("commands.key")
+        if not path.exists():
+            _write(path, _pem(ed25519.Ed25519PrivateKey.generate()), 0o600)
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), None)
+        except (OSError, ValueError) as error:
+            raise CentralError(f"{path}: expected a key, got: {error}") from error
+        form = serialization.PublicFormat.SubjectPublicKeyInfo
+        return key.public_key().public_bytes(serialization.Encoding.PEM, form)
 
     def sign(self, request: bytes, days: int = VALID_DAYS) -> tuple[str, bytes]:
         """A gateway's request in PEM -> its id and certificate. Raises CentralError for one that is not a gateway's or was
@@ -164,7 +177,7 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
     )
 
 
-def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def _pem(key: ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey) -> bytes:
     form = serialization.PrivateFormat.PKCS8
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 

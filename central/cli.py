@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return asyncio.run(_run(options))
         if options.verb == "replay":
             return asyncio.run(_replay(options))
+        if options.verb == "push":
+            return asyncio.run(_push(options))
         if options.verb == "configure":
             return _configure(options)
         if options.verb == "export":
@@ -49,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="guet central", description=main.__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="run | status | export | replay | configure")
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="run | status | export | replay | push | configure"
+    )
     run = verbs.add_parser("run", help=_say("démarre le centre, jusqu'à Ctrl-C", "starts the centre, until Ctrl-C"))
     run.add_argument("--mqtt-port", type=int, default=1883, help=_say("port des passerelles", "port for gateways"))
     run.add_argument("--nats-port", type=int, default=4222, help=_say("port du journal", "port of the log"))
@@ -95,7 +99,20 @@ def _parser() -> argparse.ArgumentParser:
         again.add_argument(f"--{name}", dest=f"{name}_", type=_instant, required=True, metavar="TIME", help=when)
     again.add_argument("--nats", default="", metavar="URL[,URL]", help=_say("journal à utiliser", "log to use"))
     again.add_argument("--tls", type=Path, default=None, metavar="FOLDER", help=files)
-    for verb in (run, status, whole, again):
+    pushed = verbs.add_parser("push", help=_say("donne à une passerelle un autre site, signé et à l'essai",
+                                                "gives a gateway another site, signed and on trial"))  # fmt: skip
+    pushed.add_argument("gateway")
+    pushed.add_argument("site", type=Path, metavar="SITE.toml")
+    signs = _say("ce qui signe : authority/commands.key", "what signs: authority/commands.key")
+    pushed.add_argument("--key", type=Path, required=True, metavar="commands.key", help=signs)
+    pushed.add_argument("--by", required=True, help=_say("qui le demande", "who asks for it"))
+    pushed.add_argument("--reason", required=True, help=_say("pourquoi", "why"))
+    waits = _say("combien de temps réessayer, en secondes", "for how long to try again, in seconds")
+    pushed.add_argument("--within", type=float, default=900.0, metavar="SECONDS", help=waits)
+    pushed.add_argument("--nats", default="", metavar="URL[,URL]", help=_say("journal à utiliser", "log to use"))
+    pushed.add_argument("--tls", type=Path, default=None, metavar="FOLDER", help=files)
+    pushed.add_argument("--json", action="store_true", help=_say("pour les machines", "for machines"))
+    for verb in (run, status, whole, again, pushed):
         own = _say(f"dossier des données (défaut : {FOLDER})", f"folder of the data (default: {FOLDER})")
         verb.add_argument("--data", type=Path, default=FOLDER, help=own)
         other = _say("PostgreSQL existant, au lieu de celui du dossier", "an existing PostgreSQL, not the folder's own")
@@ -138,7 +155,7 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _replay(options: argparse.Namespace) -> int:
+def _log_of(options: argparse.Namespace) -> Log:
     url = options.nats
     if not url:
         try:
@@ -147,7 +164,37 @@ async def _replay(options: argparse.Namespace) -> int:
             raise CentralError(
                 f"{options.data}: expected the folder of a centre that runs, got none; name --data or --nats"
             ) from None
-    told = await ask_for_replay(Log(url, tls=tls_in(options.tls)), options.gateway, options.from_, options.to_)
+    return Log(url, tls=tls_in(options.tls))
+
+
+async def _push(options: argparse.Namespace) -> int:
+    from central.push import Answer, load_key, message, push
+
+    if not 1 <= options.within <= 30 * 86_400:
+        raise CentralError(f"--within: expected 1 second to 30 days, got {options.within:g} s")
+    try:
+        text = options.site.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CentralError(f"{options.site}: expected a site file in UTF-8, got: {error}") from error
+    french = {"accepted": "acceptée, à l'essai", "refused": "refusée", "begun": "en marche, à l'essai", "kept": "gardée",
+              "returned": "retour au site d'avant"}  # fmt: skip
+
+    def tell(answer: Answer) -> None:
+        if options.json:
+            print(json.dumps({"answer": answer.answer, "faults": answer.faults}, ensure_ascii=False), flush=True)
+            return
+        said = _say(french.get(answer.answer, answer.answer), answer.answer)
+        print("\n  ".join([f"{options.gateway} : {said}", *answer.faults]), flush=True)
+
+    name, payload = message(
+        load_key(options.key), options.gateway, text, by=options.by, reason=options.reason, good_for_s=options.within
+    )
+    found = await push(_log_of(options), options.gateway, name, payload, options.within, tell)
+    return 0 if found.answer == "kept" else 1
+
+
+async def _replay(options: argparse.Namespace) -> int:
+    told = await ask_for_replay(_log_of(options), options.gateway, options.from_, options.to_)
     print(_say(f"{options.gateway} renvoie : {told}", f"{options.gateway} sends again: {told}"))
     return 0
 
@@ -166,8 +213,8 @@ def _configure(options: argparse.Namespace) -> int:
     known = configure(options.folder, options.node, options.gateway, requests, options.name)
     print(_say(f"{options.folder} : {len(options.node)} nœud(s), {len(known)} passerelle(s)",
                f"{options.folder}: {len(options.node)} node(s), {len(known)} gateway(s)"))  # fmt: skip
-    print(_say("authority/authority.key signe toute identité : hors réseau, en lieu sûr.",
-               "authority/authority.key signs any identity: off the network, in a safe place."))  # fmt: skip
+    print(_say("authority/*.key signe toute identité et tout ordre : hors réseau, en lieu sûr.",
+               "authority/*.key signs any identity and any order: off the network, in a safe place."))  # fmt: skip
     return 0
 
 

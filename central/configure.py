@@ -1,10 +1,10 @@
 """What a centre outside one machine needs, as files: each node's and the ingester's configuration, and every gateway's
 certificates with the lines for its site. Run again with more gateways, it adds those and leaves the rest as it is.
 
-    FOLDER/authority/        authority.pem, authority.key: keep the key off the network
+    FOLDER/authority/        authority.pem, authority.key, commands.key: keep the keys off the network
     FOLDER/node-1/ ...       nats.conf, certificate.pem, key.pem, authority.pem: to the machine of that node
     FOLDER/ingester/         certificate.pem, key.pem, authority.pem, command: to the machines of the ingesters
-    FOLDER/gateways/ID/      certificate.pem, key.pem, authority.pem, upstream.toml: to that gateway
+    FOLDER/gateways/ID/      certificate.pem, key.pem, authority.pem, commands.pem, upstream.toml: to that gateway
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from central.node import INGESTER, Cluster, Node, Tls
 
 _FILES: Final = Tls(Path("certificate.pem"), Path("key.pem"), Path("authority.pem"))
 _SITE_FILES: Final = 'ca = "authority.pem"\ncertificate = "certificate.pem"\nkey = "key.pem"\n'
+_COMMAND_KEY: Final = 'command_key = "commands.pem"\n'
 _HEAD: Final = """# Written by `guet central configure`, which writes it again when a gateway is added.
 # Start here, in this folder: nats-server -c nats.conf          After a change: nats-server --signal reload
 """
@@ -72,8 +73,10 @@ def configure(
         _sign(authority, folder, request)
     known = sorted(path.name for path in (folder / "gateways").glob("*") if GATEWAY.fullmatch(path.name))
     reached = name or hosts[0]
+    commands = authority.commands()
     for gateway in known:
-        lines = f'[upstream]\nurl = "mqtts://{reached}:{ports.mqtt}"\n{_SITE_FILES}'
+        (folder / "gateways" / gateway / "commands.pem").write_bytes(commands)
+        lines = f'[upstream]\nurl = "mqtts://{reached}:{ports.mqtt}"\n{_SITE_FILES}{_COMMAND_KEY}'
         (folder / "gateways" / gateway / "upstream.toml").write_text(lines, encoding="utf-8")
     for number in range(len(hosts)):
         node = _node(number, hosts, known, ports)

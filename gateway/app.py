@@ -51,6 +51,8 @@ from gateway.permit import Origin
 from gateway.plan import NOTHING_REFUSED, Refusals, plan_ears, plan_visits
 from gateway.point import CanopenPoint
 from gateway.poll import PolledBus
+from gateway.push import asks_for_push
+from gateway.pushes import Pushes
 from gateway.reading import Snapshot, split_point
 from gateway.site import Device, Site, WatchEntry, inputs_of, interlock_inputs_of
 from gateway.site_file import checked, read_text
@@ -213,11 +215,14 @@ class Gateway:
             store, self.judge, clock, lambda: self.online, self._remember, self._judging, moved
         )
         self.commands = Commands(site, self.gate, store, clock) if site.command_key is not None else None
+        self.pushes = Pushes(site, store, clock) if site.command_key is not None else None
         self.replay: Replay | None = None
         if self.uplink is not None and site.upstream is not None and site.upstream.ack == "commit":
             self.replay = Replay(store, self.uplink.outbox, clock)
         if self.uplink is not None and (self.replay is not None or self.commands is not None):
             self.uplink.on_command = self._asked
+        if self.pushes is not None and (uplink := self.uplink) is not None:
+            self.pushes.reached = lambda: uplink.last_acknowledged_s is not None
         self._inputs, self._interlocks = frozenset(inputs_of(site)), frozenset(interlock_inputs_of(site))
         self._heeds: defaultdict[str, set[str]] = defaultdict(set)
         """By device, its points that a decision hangs on."""
@@ -236,6 +241,8 @@ class Gateway:
         """What the platform says on `cmd`."""
         if self.replay is not None and asks_for_replay(payload):
             self.replay.arrived(payload)
+        elif self.pushes is not None and asks_for_push(payload):
+            self.pushes.arrived(payload)
         elif self.commands is not None:
             self.commands.arrived(payload)
 
@@ -398,6 +405,8 @@ class Gateway:
                 field.append(tasks.create_task(self.gate.run(), name="gate"))
                 if self.commands is not None:
                     field.append(tasks.create_task(self.commands.run(), name="commands"))
+                if self.pushes is not None:
+                    field.append(tasks.create_task(self.pushes.run(), name="pushes"))
                 field.append(tasks.create_task(self.acting.run(self._waits_for, self._strays), name="acting"))
                 if self.replay is not None:
                     field.append(tasks.create_task(self.replay.run(), name="replay"))

@@ -97,11 +97,11 @@ class Desk:
 
     def take(self, payload: bytes, now_s: float, trusted: bool) -> Command:
         """The command in a message, if it is to be carried out. Raises CommandRefused."""
-        text = self._signed(payload)
+        text = signed_text(payload, self.key, CONTEXT, "command", MAX_BYTES)
         try:
             command = Command.model_validate_json(text)
         except ValidationError as error:
-            raise CommandRefused("; ".join(sentences(error, "command")), _id_of(text)) from None
+            raise CommandRefused("; ".join(sentences(error, "command")), id_of(text)) from None
         if command.gateway != self.gateway:
             raise CommandRefused(
                 f"expected a command for {self.gateway!r}, got one for {command.gateway!r}", command.id
@@ -140,27 +140,30 @@ class Desk:
                 del self.ids[id_]
                 self.floor_s = max(self.floor_s, expires_s)
 
-    def _signed(self, payload: bytes) -> str:
-        from cryptography.exceptions import InvalidSignature
 
-        if len(payload) > MAX_BYTES:
-            raise CommandRefused(f"expected at most {MAX_BYTES} bytes, got {len(payload)}")
-        try:
-            body = json.loads(payload)
-            text, signature = body["command"], base64.b64decode(body["signature"], validate=True)
-            if not isinstance(text, str):
-                raise TypeError
-            signed = CONTEXT + text.encode()
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise CommandRefused('expected {"command": text, "signature": base64}') from None
-        try:
-            self.key.verify(signature, signed)
-        except InvalidSignature:
-            raise CommandRefused("its signature is not the platform's") from None
-        return text
+def signed_text(payload: bytes, key: Ed25519PublicKey, context: bytes, part: str, most: int) -> str:
+    """What the platform has signed, for that purpose (`context`), of a message {part: text, "signature": base64} of `most`
+    bytes. Raises CommandRefused."""
+    from cryptography.exceptions import InvalidSignature
+
+    if len(payload) > most:
+        raise CommandRefused(f"expected at most {most} bytes, got {len(payload)}")
+    try:
+        body = json.loads(payload)
+        text, signature = body[part], base64.b64decode(body["signature"], validate=True)
+        if not isinstance(text, str):
+            raise TypeError
+        signed = context + text.encode()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CommandRefused(f'expected {{"{part}": text, "signature": base64}}') from None
+    try:
+        key.verify(signature, signed)
+    except InvalidSignature:
+        raise CommandRefused("its signature is not the platform's") from None
+    return text
 
 
-def _id_of(text: str) -> str:
+def id_of(text: str) -> str:
     """The id of a signed text that is no command, where it has one."""
     try:
         body = json.loads(text)

@@ -62,6 +62,11 @@ class Centre:
         for connection in tuple(self._open):
             connection.drop()
 
+    def command(self, payload: bytes) -> bool:
+        """Says something on `cmd`; whether anybody was connected to hear it, for nothing of it is kept."""
+        heard = [connection.command(payload) for connection in tuple(self._open)]
+        return any(heard)
+
     def set_line(self, line: Line) -> None:
         self.line = line
         if line == "refused":
@@ -109,7 +114,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, centre: Centre, open_: set[_Connection]) -> None:
         self._centre, self._open = centre, open_
-        self._packets, self._ack_topic = Packets(), b""
+        self._packets, self._topics = Packets(), list[bytes]()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -135,8 +140,13 @@ class _Connection(asyncio.Protocol):
         if kind == _CONNECT:
             self._write(b"\x20\x02\x00\x00")
         elif kind == _SUBSCRIBE:
-            self._ack_topic = body[2 : 4 + int.from_bytes(body[2:4], "big")]
-            self._write(b"\x90\x03" + body[:2] + b"\x00")
+            asked, at = list[bytes](), 2
+            while at + 2 <= len(body):
+                end = at + 2 + int.from_bytes(body[at : at + 2], "big")
+                asked.append(body[at:end])
+                at = end + 1  # its quality of service
+            self._topics += asked
+            self._write(packet(0x90, body[:2] + bytes(len(asked))))
         elif kind == _PUBLISH:
             name = 2 + int.from_bytes(body[:2], "big")
             self._write(b"\x40\x02" + body[name : name + 2])
@@ -145,7 +155,17 @@ class _Connection(asyncio.Protocol):
             self._write(b"\xd0\x00")
 
     def _acknowledge(self, ack: bytes) -> None:
-        self._write(packet(0x30, self._ack_topic + ack))
+        self._say(b"/ack", ack)
+
+    def command(self, payload: bytes) -> bool:
+        return self._centre.line == "up" and self._say(b"/cmd", payload)
+
+    def _say(self, leaf: bytes, payload: bytes) -> bool:
+        """At QoS 0, to who has asked for it."""
+        heard = [topic for topic in self._topics if topic.endswith(leaf)]
+        for topic in heard:
+            self._write(packet(0x30, topic + payload))
+        return bool(heard)
 
     def _write(self, data: bytes) -> None:
         if self in self._open and self._centre.line == "up":

@@ -243,7 +243,22 @@ class SignedCommand(_Part):
     signature: Annotated[str, Field(description="base64 of an Ed25519 signature of 'guet/v1/cmd\\n' and the text")]
 
 
-ANSWERS: Final[dict[str, type[_Part]]] = {"ack": Acknowledgement, "replay": Replay, "command": SignedCommand}
+class SignedConfiguration(_Part):
+    """To the gateway, on `cmd`: `configuration` is a JSON object as text (id, gateway, number, issued, expires, site,
+    reason, by), signed as it stands; `site` in it is base64 of zlib of the text of a site file."""
+
+    configuration: str
+    signature: Annotated[
+        str, Field(description="base64 of an Ed25519 signature of 'guet/v1/configuration\n' and the text")
+    ]
+
+
+ANSWERS: Final[dict[str, type[_Part]]] = {
+    "ack": Acknowledgement,
+    "replay": Replay,
+    "command": SignedCommand,
+    "configuration": SignedConfiguration,
+}
 KINDS: Final[dict[str, type[Record]]] = {
     "summary": Summary,
     "alert": AlertRecord,

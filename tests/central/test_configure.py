@@ -257,9 +257,14 @@ def test_a_second_time_adds_gateways_and_leaves_what_there_is(tmp_path: Path) ->
     assert {path.name for path in (tmp_path / "gateways" / "g3").iterdir()} == {
         "certificate.pem",
         "authority.pem",
+        "commands.pem",
         "upstream.toml",
     }
-    for secret in (tmp_path / "authority" / "authority.key", tmp_path / "gateways" / "g1" / "key.pem"):
+    for secret in (
+        tmp_path / "authority" / "authority.key",
+        tmp_path / "authority" / "commands.key",
+        tmp_path / "gateways" / "g1" / "key.pem",
+    ):
         assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     signed = x509.load_pem_x509_certificate((tmp_path / "gateways" / "g3" / "certificate.pem").read_bytes())
     assert signed.public_key() == key.public_key()
