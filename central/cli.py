@@ -176,8 +176,8 @@ async def _push(options: argparse.Namespace) -> int:
         text = options.site.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CentralError(f"{options.site}: expected a site file in UTF-8, got: {error}") from error
-    french = {"accepted": "acceptée, à l'essai", "refused": "refusée", "begun": "en marche, à l'essai", "kept": "gardée",
-              "returned": "retour au site d'avant"}  # fmt: skip
+    french = {"not yet": "pas encore", "accepted": "acceptée", "begun": "en marche, à l'essai", "refused": "refusée",
+              "kept": "gardée", "returned": "retour au site d'avant"}  # fmt: skip
 
     def tell(answer: Answer) -> None:
         if options.json:

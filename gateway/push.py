@@ -10,9 +10,10 @@ A message on `guet/v1/{gateway}/cmd` is `{"configuration": TEXT, "signature": BA
 however late it comes; the newest, come again, is only answered again, so that who gets no answer may send it for as long as
 it likes. Without a trusted clock nothing is taken, and no site with which the platform would lose the gateway.
 
-The answers are audit records, `what` "configuration". First "refused", with all faults of the text, or "accepted": it is
-sound, noted on the disk, and goes in place on trial; "begun" when the gateway runs it. Then, once, "kept": with it the
-gateway works, and the platform is still reached; or "returned": the site before is in place again, and why.
+The answers are audit records, `what` "configuration". "not yet": to be sent again. Else first "refused", with all faults of
+the text, or "accepted": it is sound, noted on the disk, and goes in place on trial; "begun" when the gateway runs it. Then,
+once, "kept": with it the gateway works, and the platform is still reached; or "returned": the site before is in place again,
+and why.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ CONTEXT: Final = b"guet/v1/configuration\n"
 PART: Final = "configuration"
 MAX_BYTES: Final = 96 * 1024
 MAX_SITE_BYTES: Final = 1024 * 1024
+
+
+class NotYet(CommandRefused):
+    """It may be taken when it comes again."""
 
 
 class Push(Closed):
@@ -129,11 +134,11 @@ def take(payload: bytes, key: Ed25519PublicKey, gateway: str, now_s: float, trus
     if push.gateway != gateway:
         raise CommandRefused(f"expected a site for {gateway!r}, got one for {push.gateway!r}", push.id)
     if not trusted:
-        raise CommandRefused("the gateway's clock is not trusted yet, so nothing says that this is not old", push.id)
+        raise NotYet("the gateway's clock is not trusted yet, so nothing says that this is not old", push.id)
     if now_s >= from_iso(push.expires):
         raise CommandRefused(f"expired at {push.expires}", push.id)
     if from_iso(push.issued) > now_s + SKEW_S:
-        raise CommandRefused(f"issued in the future, at {push.issued}; compare the clocks", push.id)
+        raise NotYet(f"issued in the future, at {push.issued}; compare the clocks", push.id)
     return push
 
 

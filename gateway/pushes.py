@@ -12,7 +12,7 @@ from typing import Any, Final
 from gateway.clock import Clock
 from gateway.command import public_key
 from gateway.errors import CommandRefused, FileFault, StoreError, WishError
-from gateway.push import PART, Place, Push, digest, take
+from gateway.push import PART, NotYet, Place, Push, digest, take
 from gateway.site import Site
 from gateway.store import Store
 from gateway.upstream.payload import Kind
@@ -40,6 +40,8 @@ class Pushes:
         self._newest: dict[str, Any] = store.state(STATE) or {"number": 0}
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
         self._allowance, self._counted_s, self._unanswered = float(REFUSED_AT_ONCE), clock.monotonic(), 0
+        self._leaves = False
+        """A site came in place, and this gateway ends: the one that runs it says what becomes of it."""
         self.dropped = 0
         """Messages that came while too many waited."""
 
@@ -78,7 +80,7 @@ class Pushes:
             if push.number <= self._newest["number"]:
                 raise CommandRefused(f"older than number {self._newest['number']}, which came before", push.id)
             if self._newest.get("answer") == "accepted":
-                raise CommandRefused(f"number {self._newest['number']} is on trial; send it again after that", push.id)
+                raise NotYet(f"number {self._newest['number']} is on trial; send it again after that", push.id)
             text = push.text()
         except CommandRefused as refused:
             self._refuse(refused)
@@ -107,6 +109,7 @@ class Pushes:
             await self._answer(newest, "accepted")
             try:
                 await self.place.put(text, push.by)
+                self._leaves = True
             except (FileFault, WishError) as error:
                 await self._answer(newest, "returned", [str(error)])
         except StoreError as error:
@@ -130,6 +133,8 @@ class Pushes:
             await self._answer(self._newest, "returned", [standing.undone or "it is not in place"])
         elif not standing.on_trial:
             await self._answer(self._newest, "kept")
+        elif self._leaves:
+            return  # that this gateway works says nothing of the next one
         elif standing.lacking == () and self.reached():
             try:
                 await self.place.keep(str(self._newest["by"]))
@@ -154,9 +159,9 @@ class Pushes:
             self._store.put(Kind.AUDIT, self._clock.now(), _body(self._newest))
 
     def _refuse(self, refused: CommandRefused) -> None:
-        log.warning("configuration=%s refused: %s", refused.id or "?", refused)
+        log.warning("configuration=%s %s: %s", refused.id or "?", _word(refused), refused)
         if self._may_answer():
-            body = {"id": refused.id or None, "answer": "refused", "faults": [str(refused)]}
+            body = {"id": refused.id or None, "answer": _word(refused), "faults": [str(refused)]}
             self._store.put(Kind.AUDIT, self._clock.now(), _body({**body, "unanswered": self._unanswered}))
             self._unanswered = 0
 
@@ -169,6 +174,10 @@ class Pushes:
             return False
         self._allowance -= 1
         return True
+
+
+def _word(refused: CommandRefused) -> str:
+    return "not yet" if isinstance(refused, NotYet) else "refused"
 
 
 def _body(newest: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Row:
 
 class Centre:
     """See the module. `rows`: what it has committed, by epoch and number; `problems`: what must never happen. remembers:
-    the kinds of which it keeps the content too."""
+    the kinds of which it keeps the content too; "audit configuration": of audits only those of that."""
 
     def __init__(self, chance: Random, remembers: Collection[str] | None = None) -> None:
         self.rows: dict[tuple[str, int], Row] = {}
@@ -40,7 +40,7 @@ class Centre:
         self.counts: Counter[str] = Counter()
         self.slow_s = 0.0
         self.line: Line = "up"
-        self._chance, self._remembers = chance, remembers
+        self._chance, self._remembers = chance, None if remembers is None else frozenset(remembers)
         self._open: set[_Connection] = set()
 
     async def __aenter__(self) -> Self:
@@ -79,7 +79,7 @@ class Centre:
             return
         body: dict[str, Any] = json.loads(payload)
         key, kind = (str(body["epoch"]), int(body["seq"])), str(body["kind"])
-        kept = body if self._remembers is None or kind in self._remembers else None
+        kept = body if self._remembers is None or {kind, f"{kind} {body.get('what')}"} & self._remembers else None
         row = Row(kind, zlib.crc32(payload), kept)
         before = self.rows.setdefault(key, row)
         if before is not row:

@@ -27,6 +27,10 @@ class Place:
         self._until_s = 0.0
         self._undone = ""
 
+    @property
+    def on_trial(self) -> bool:
+        return self._before is not None
+
     def begin(self, same_life: bool = False) -> str:
         """A gateway begins: the text that it runs. same_life: in the process that put it on trial."""
         self.life += not same_life

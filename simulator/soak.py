@@ -3,8 +3,8 @@
 The gateway is the real one, from its Modbus TCP links through its judge, its lighting and its gate to its outbox and its
 MQTT session, and so is the disk; devices, platform and time are simulated. A seeded storm (`simulator.storm`) kills and
 spoils devices, cuts the uplink for hours to weeks, takes the clock's time away and moves it, fills the disk in the middle of
-a write, cuts the power between or within any two writes, and ruins the file. The site changes between lives; a running
-gateway has no way to be given another. The same seed gives the same life.
+a write, cuts the power between or within any two writes, and ruins the file. The site changes between lives, by hand, and
+within them: the platform pushes others, sound ones and not (`simulator.pushing`). The same seed gives the same life.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -43,7 +44,9 @@ from simulator.centre import Centre
 from simulator.ledger import Ledger
 from simulator.line import Faults
 from simulator.modbus import TcpFault, TcpServer
+from simulator.place import Place
 from simulator.power import Files, PowerCut
+from simulator.pushing import KEEP_WITHIN_S, KEY_FILE, Pushing
 from simulator.storm import DAY_S, HOUR_S, Storm
 from simulator.village import (
     AIR,
@@ -105,6 +108,11 @@ class _Soak:
         self.counts: Counter[str] = Counter()
         self.ledger = Ledger(self.break_)
         self._visits = 0
+        self._anew = False
+        self._began_s = 0.0
+        self._told_of: Collection[str] = ()
+        self.gateway: Gateway
+        self._profile = cache(lambda name: load_profile(home() / "device_profiles", name))
         self._settled_s = 0.0
         self._memory_bytes: int | None = None
 
@@ -125,19 +133,56 @@ class _Soak:
         folder = self._folder / "0"
         async with (
             TcpServer("127.0.0.1", 0, self.village.units, faults=faults, silent_absent=True) as self._devices,
-            Centre(Random(f"centre {self._seed}"), remembers=("gap", "alert")) as self.centre,
+            Centre(Random(f"centre {self._seed}"), remembers=("gap", "alert", "audit configuration")) as self.centre,
         ):
-            self._schedule = _schedule(self._site())
+            chance = Random(f"pushing {self._seed}")
+            self.pushing = Pushing(chance, self._folder, self.centre, self.board, self._text, self._seed)
+            self.place = Place(self._text(0), self._parse, KEEP_WITHIN_S, self._begin_anew)
+            self.pushing.allowed.add(self.place.text)
+            self._schedule = _schedule(self._parse(self.place.text))
+            pushing = loop.create_task(self.pushing.run(), name="pushing")
             self.storm = Storm(Random(f"storm {self._seed}"), self.centre, self._devices, self.village, self.board)
             while loop.time() < self._end_s:
                 folder = await self._one_life(folder)
+            pushing.cancel()
             await self.storm.calm()
             await self._drain(folder)
+            self.pushing.settle(self.place, self.break_)
         return self._report()
 
-    def _site(self) -> Site:
-        text = site_text(self.centre.port, self._devices.port, self._visits)
-        return parse_site(text, "soak.toml", Path(), lambda name: load_profile(home() / "device_profiles", name))
+    def _text(self, visits: int) -> str:
+        return site_text(self.centre.port, self._devices.port, visits, KEY_FILE)
+
+    def _parse(self, text: str) -> Site:
+        return parse_site(text, "soak.toml", self._folder, self._profile)
+
+    def _lives_in(self, folder: Path) -> None:
+        """Each life has a copy of the disk in a folder of its own; the site calls it by one name."""
+        name = self._folder / "guet-data"
+        name.unlink(missing_ok=True)
+        name.symlink_to(folder)
+
+    def _begin_anew(self) -> None:
+        self._anew = True
+        self.gateway.stop.set()
+
+    async def _run(self, store: _Witnessed) -> None:
+        """Gateways on one store, one after the other, for as long as the site is changed while they run."""
+        same_life = False
+        while True:
+            self._anew = False
+            text = self.place.begin(same_life)
+            self._began_s, before = self._loop.time(), self._told_of
+            site = self._parse(text)
+            self.gateway = gateway = self._gateway(site, store)
+            self._told_of = site.devices.keys()
+            assert gateway.pushes is not None
+            gateway.pushes.place = self.place
+            self.place.lacking = partial(_lacking, gateway, site.devices.keys() - before)
+            await gateway.run()
+            if not self._anew:
+                return
+            same_life = True
 
     # -- lives -----------------------------------------------------------------------------------------------------
 
@@ -145,16 +190,16 @@ class _Soak:
         """From switching on to the next power cut, or to the next time it is told to end; gives what the disk holds then."""
         ends_s = min(self._end_s, self._loop.time() + self._chance.expovariate(1 / (4 * DAY_S)) + 60.0)
         power = PowerCut(self._loop, folder, FILES, self._chance, self._go_dark)
-        site = self._site()
+        self._lives_in(folder)
         async with _Witnessed.open(folder, self._clock(), LIMITS, thread=False) as store:
-            gateway = self._gateway(site, store)
-            running = self._loop.create_task(gateway.run())
-            work = [running, self._loop.create_task(self._look(gateway, store))]
+            running = self._loop.create_task(self._run(store))
+            await asyncio.sleep(0)
+            work = [running, self._loop.create_task(self._look(store))]
             await asyncio.wait(work, timeout=ends_s - self._loop.time(), return_when=asyncio.FIRST_COMPLETED)
             told_to_end = self._chance.random() < 0.25
             if self._loop.time() < self._end_s and not any(task.done() for task in work):
                 if told_to_end:
-                    gateway.stop.set()
+                    self.gateway.stop.set()
                     await asyncio.wait([running], timeout=HOUR_S)
                 else:
                     await self._cut(power, work)
@@ -186,6 +231,9 @@ class _Soak:
         if self._chance.random() < 0.3:
             self.counts["visits"] += 1
             self._visits += 1
+            if not self.place.on_trial:
+                self.place.text = f"# visit {self._visits}\n" + self._text(self._visits)
+                self.pushing.allowed.add(self.place.text)
         return power.folder
 
     async def _cut(self, power: PowerCut, work: list[asyncio.Task[None]]) -> None:
@@ -219,6 +267,7 @@ class _Soak:
             return
         page = self._chance.choice((0, self._chance.randrange(pages)))
         self.ledger.lost_epochs.add(epoch)
+        self.pushing.forgot()
         self.counts["files ruined"] += 1
         with (folder / FILE).open("r+b") as file:
             file.seek(4096 * page)
@@ -226,10 +275,12 @@ class _Soak:
 
     async def _drain(self, folder: Path) -> None:
         """With all well again, everything must arrive."""
+        self._lives_in(folder)
         async with _Witnessed.open(folder, self._clock(), LIMITS, thread=False) as store:
-            gateway = self._gateway(self._site(), store)
-            running = self._loop.create_task(gateway.run())
+            running = self._loop.create_task(self._run(store))
             try:
+                await asyncio.sleep(2 * KEEP_WITHIN_S)  # what is on trial stays or goes back
+                gateway = self.gateway
                 assert gateway.uplink is not None
                 until_s = self._loop.time() + DRAINED_WITHIN_S
                 await asyncio.sleep(60.0)
@@ -274,17 +325,18 @@ class _Soak:
         if abs(self.clock.offset_s - self._offset_s) > 1.0:
             self._offset_s, self._settled_s = self.clock.offset_s, self._loop.time()
 
-    async def _look(self, gateway: Gateway, store: Store) -> None:
+    async def _look(self, store: Store) -> None:
         """Checked all along."""
-        requests = 0
-        assert gateway.uplink is not None
+        before: tuple[Gateway | None, int] = None, 0
         while True:
             await asyncio.sleep(HOUR_S)
             self._progress(self._loop.time())
-            seen = gateway.live.requests("tcp")
-            if seen == requests:
-                self.break_(f"no device was asked for an hour ({requests} requests before)")
-            requests = seen
+            gateway = self.gateway
+            assert gateway.uplink is not None
+            seen = gateway, gateway.live.requests("tcp")
+            if seen == before or (not seen[1] and self._loop.time() - self._began_s > HOUR_S):
+                self.break_(f"no device was asked for an hour ({seen[1]} requests before)")
+            before = seen
             if (used := store.used_bytes()) > SPACE_BYTES:
                 self.break_(f"the store uses {used} bytes of {SPACE_BYTES}")
             if store.fault and not self.storm.disk_full and self._loop.time() - self.storm.settled_s > 60.0:
@@ -329,7 +381,7 @@ class _Soak:
 
     def _report(self) -> dict[str, Any]:
         kinds = Counter(row.kind for row in self.centre.rows.values())
-        counts = self.counts + self.storm.counts + self.centre.counts + self.ledger.counts
+        counts = self.counts + self.storm.counts + self.pushing.counts + self.centre.counts + self.ledger.counts
         return {
             "virtual_days": round(self._loop.time() / DAY_S, 3),
             "invariants_broken": len(self.broken),
@@ -340,6 +392,13 @@ class _Soak:
             "storm": dict(sorted(counts.items())),
             "line_faults": dict(sorted(self._devices.faults.happened.items())),
         }
+
+
+def _lacking(gateway: Gateway, new: Collection[str]) -> tuple[str, ...]:
+    """What has not answered since the gateway began: any of the new devices, or all."""
+    health = gateway.buses["tcp"].health
+    silent = [name for name, one in health.items() if one.last_answer_s is None]
+    return tuple(silent) if len(silent) == len(health) else tuple(name for name in silent if name in new)
 
 
 def _schedule(site: Site) -> Schedule:

@@ -33,6 +33,7 @@ latitude = 47.0
 longitude = 6.0
 [upstream]
 url = "mqtt://127.0.0.1:{platform}"
+{key}
 [[bus]]
 name = "tcp"
 protocol = "modbus-tcp"
@@ -96,9 +97,11 @@ every = "{every_s}s"
 """
 
 
-def site_text(platform: int, devices: int, visits: int) -> str:
-    """The site after so many visits of a technician, who now has a meter read twice as often and now one less of them."""
-    text = SITE.format(platform=platform, devices=devices)
+def site_text(platform: int, devices: int, visits: int, command_key: str = "") -> str:
+    """The site after so many visits of a technician, who now has a meter read twice as often and now one less of them.
+    command_key: the file of the platform's key, where the platform may change the site too."""
+    key = f'command_key = "{command_key}"' if command_key else ""
+    text = SITE.format(platform=platform, devices=devices, key=key)
     meters = METERS - (visits % 3 == 2)
     every_s = 600 if visits % 2 else 300
     return text + "".join(METER.format(unit=unit, every_s=every_s) for unit in range(1, meters + 1))

@@ -56,9 +56,17 @@ async def test_a_site_is_pushed_until_it_is_answered_and_the_answer_is_told(
     async with Broker(tmp_path / "nats") as broker, Store.open(tmp_path / "store", clock) as store:
         ingester = asyncio.create_task(run_ingester(broker.nats_url, database_url, stop))
         uplink = Uplink(store, "g1", Upstream(url=broker.mqtt_url), clock, PACE)
-        pushes = Pushes(parse(SITE), store, clock, place)
-        uplink.on_command = pushes.arrived
-        running = [asyncio.create_task(uplink.run()), asyncio.create_task(pushes.run())]
+        running: list[asyncio.Task[None]] = []
+
+        def begin() -> None:
+            """As the gateway does anew when another site is in place."""
+            pushes = Pushes(parse(place.text), store, clock, place)
+            uplink.on_command = pushes.arrived
+            running.append(asyncio.create_task(pushes.run()))
+
+        begin()
+        place.changed = begin
+        running.append(asyncio.create_task(uplink.run()))
         await until(lambda: uplink.connected)
         words = ["push", "g1", "--key", str(tmp_path / "centre/authority/commands.key"), "--by", "mairie", "--json",
                  "--reason", "essai", "--within", "30", "--nats", broker.nats_url]  # fmt: skip
@@ -71,7 +79,7 @@ async def test_a_site_is_pushed_until_it_is_answered_and_the_answer_is_told(
         await asyncio.sleep(1.1)  # the number is the second
         assert await asyncio.to_thread(main, [*words, str(tmp_path / "next.toml")]) == 0
         told = [json.loads(line)["answer"] for line in capsys.readouterr().out.splitlines()]
-        assert told == ["accepted", "kept"]
+        assert told == ["accepted", "begun", "kept"]
         await until(lambda: uplink.outbox.pending_rows() == 0)
         stop.set()
         for task in running:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import gateway.push
+import simulator.pushing
 from simulator.centre import Centre
 from simulator.soak import live, soak
 
@@ -38,3 +40,22 @@ def test_the_command_writes_its_report(tmp_path: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == report
     with pytest.raises(SystemExit):
         soak(["--days", "nan"])
+
+
+def test_a_site_is_pushed_in_mid_flight_and_the_life_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulator.pushing, "EVERY_S", 2 * 3600.0)
+    found = live(1.0, 7)
+    assert found["broken"] == []
+    assert found["storm"]["site kept"] >= 2
+    assert found["storm"]["site begun"] >= 3
+    assert found == live(1.0, 7)
+
+
+def test_a_gateway_that_takes_a_forged_site_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulator.pushing, "EVERY_S", 3600.0)
+    monkeypatch.setattr(simulator.pushing, "KINDS", ("forged",))
+    assert live(0.4, 1)["broken"] == []
+    monkeypatch.setattr(gateway.push, "signed_text", lambda payload, *_: json.loads(payload)["configuration"])
+    broken = live(0.4, 1)["broken"]
+    assert any("nothing allows" in what for what in broken)
+    assert any("forged site was answered" in what for what in broken)
