@@ -93,7 +93,7 @@ class Standing:
 class Place(Protocol):
     """Where a pushed site goes: the file that the gateway runs."""
 
-    def check(self, text: str) -> Site:
+    async def check(self, text: str) -> Site:
         """The site of a text. Raises FileFault with all that is wrong with it, WishError where none can be taken now."""
         ...
 

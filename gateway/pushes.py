@@ -95,7 +95,7 @@ class Pushes:
             faults.append("this gateway was started without a site file that may be changed")
         else:
             try:
-                faults += self._losses(self.place.check(text))
+                faults += self._losses(await self.place.check(text))
             except FileFault as error:
                 faults += error.faults
             except WishError as error:

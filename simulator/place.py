@@ -39,12 +39,12 @@ class Place:
         self.ran.append(self.text)
         return self.text
 
-    def check(self, text: str) -> Site:
+    async def check(self, text: str) -> Site:
         return self._parse(text)
 
     async def put(self, text: str, by: str) -> None:
         del by
-        self.check(text)
+        self._parse(text)
         if text == self.text:
             return
         self._before, self.text = (self.text, self.life), text
