@@ -85,7 +85,7 @@ async def push(
         except (ValueError, LookupError, TypeError):
             return
 
-    last: Answer | None = None
+    told: list[Answer] = []
     try:
         client = await connect(log.urls.split(","), tls=log.context(), allow_reconnect=True, error_cb=_quiet)
     except (OSError, NatsError, TimeoutError) as error:
@@ -100,13 +100,13 @@ async def push(
                     found = await asyncio.wait_for(news.get(), AGAIN_S)
                 except TimeoutError:
                     continue
-                if found != last:
+                if found not in told:
                     tell(found)
-                last = found
+                told.append(found)
                 if found.answer in FINAL:
                     return found
     except TimeoutError:
-        said = f"only {last.answer!r}" if last else "nothing; is it connected, and has its site a command_key?"
+        said = f"only {told[-1].answer!r}" if told else "nothing; is it connected, and has its site a command_key?"
         raise CentralError(f"{gateway}: expected a final answer within {within_s:.0f} s, got {said}") from None
     except NatsError as error:
         raise CentralError(f"log: {error}") from error

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,10 @@ from gateway.pushes import Pushes
 from gateway.site import Upstream, parse_site
 from gateway.store import Store
 from gateway.upstream.mqtt import Uplink
+from simulator.modbus import Device, TcpServer
 from simulator.place import Place
-from tests.central.test_delivery import PACE, until
+from tests.central.test_delivery import ENVIRONMENT, PACE, until
+from tests.gateway.test_timekeeping import Meter
 
 SITE = """
 [gateway]
@@ -110,3 +113,53 @@ def test_what_the_centre_signs_is_what_a_gateway_takes(tmp_path: Path) -> None:
     name, payload = message(key, "g1", SITE, by="mairie", reason="essai", good_for_s=60.0)
     push = take(payload, key.public_key(), "g1", SystemClock().now(), trusted=True)
     assert (push.id, digest(push.text())) == (name, digest(SITE))
+
+
+async def test_a_gateway_that_runs_begins_anew_with_what_is_pushed_and_its_file_says_so(
+    tmp_path: Path, database_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The real commands: `guet run`, `guet central push`."""
+    configure(tmp_path / "centre", ["127.0.0.1"], ["g1"])
+    stop = asyncio.Event()
+    async with (
+        Broker(tmp_path / "nats") as broker,
+        TcpServer("127.0.0.1", 0, [Device(1, Meter(), 0.01)]) as devices,
+    ):
+        ingester = asyncio.create_task(run_ingester(broker.nats_url, database_url, stop))
+        line = f'[[bus]]\nname = "tcp"\nprotocol = "modbus-tcp"\nhost = "127.0.0.1"\nport = {devices.port}\n'
+        meter = '[[device]]\nname = "m1"\nprofile = "energy/eastron_sdm120"\nbus = "tcp"\naddress = 1\nevery = "2s"\n'
+        text = SITE.replace("mqtt://127.0.0.1:1", broker.mqtt_url) + line + meter
+        file = tmp_path / "site.toml"
+        file.write_text(text)
+        (tmp_path / "next.toml").write_text("# from the town hall\n" + text.replace("2s", "3s"))
+        (tmp_path / "wrong.toml").write_text(text.replace("eastron_sdm120", "nothing_such"))
+        (tmp_path / "lost.toml").write_text(text.replace('id = "g1"', 'id = "g2"'))
+        command = [sys.executable, "-m", "gateway.cli", "run", "site.toml", "--page", ""]
+        with (tmp_path / "gateway.log").open("wb") as log:
+            gateway = await asyncio.create_subprocess_exec(
+                *command, cwd=tmp_path, env=ENVIRONMENT, stdout=log, stderr=log
+            )
+        words = ["push", "g1", "--key", str(tmp_path / "centre/authority/commands.key"), "--by", "mairie", "--json",
+                 "--reason", "essai", "--within", "60", "--nats", broker.nats_url]  # fmt: skip
+        try:
+            told = {}
+            for name in ("wrong", "lost", "next"):
+                await asyncio.sleep(1.1)  # the number is the second
+                code = await asyncio.to_thread(main, [*words, str(tmp_path / f"{name}.toml")])
+                rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+                told[name] = code, [row["answer"] for row in rows if row["answer"] != "not yet"]
+            assert told == {
+                "wrong": (1, ["refused"]),
+                "lost": (1, ["refused"]),
+                "next": (0, ["accepted", "begun", "kept"]),
+            }
+            assert file.read_text() == (tmp_path / "next.toml").read_text()
+            assert gateway.returncode is None
+        finally:
+            gateway.terminate()
+            async with asyncio.timeout(30):
+                await gateway.wait()
+            stop.set()
+            await ingester
+    assert (report(database_url)["lost"], report(database_url)["duplicates"]) == (0, 0)
+    assert "Traceback" not in (tmp_path / "gateway.log").read_text()
