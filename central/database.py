@@ -52,6 +52,11 @@ class Database:
         """Of our own server."""
         return None if self._process is None else self._process.pid
 
+    @property
+    def running(self) -> bool:
+        """Whether our own server is there; one that cannot write its journal ends by itself."""
+        return self._process is not None and self._process.poll() is None
+
     async def __aenter__(self) -> Self:
         try:
             if not self._remote:
@@ -97,6 +102,22 @@ class Database:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(STOP_WITHIN_S)
             self._process = None
+
+    def limit_files(self, most: str) -> None:
+        """As a full disk would, for tests: none of its processes can write to a file beyond `most` bytes ("unlimited": they
+        can again), as prlimit(1) says it. Raises DatabaseError where that is not allowed."""
+        assert self._process is not None
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                parent = int(stat.read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:  # it has ended
+                continue
+            pid = int(stat.parent.name)
+            if self._process.pid in (pid, parent):
+                command = [*_as_nobody(), "prlimit", "--pid", str(pid), f"--fsize={most}:unlimited"]
+                done = subprocess.run(command, capture_output=True, timeout=10, check=False)  # noqa: S603 - our own
+                if done.returncode != 0 and stat.exists():
+                    raise DatabaseError(f"prlimit: {done.stderr.decode(errors='replace').strip()}")
 
     def stop(self) -> None:
         if self._process is not None:

@@ -10,6 +10,9 @@ decides:
     network     a relay between gateway and broker holds what is under way, loses it, and refuses connections
     disk        the gateway's writes fail, at any place of any file (RLIMIT_FSIZE of the running process is set to nothing,
                 which needs no root and no file system of its own; SQLite meets EFBIG instead of ENOSPC)
+    log         the same relay as for `network`, between ingesters and broker
+    centre      the database's writes fail in the same way; PostgreSQL, which cannot write its journal, ends, and is
+                started again once there is room
 
 What was sent is read from the gateways' own disks, what was stored is counted from the centre's rows: neither is asked what
 it believes. `lost`: numbers given out on a gateway's disk that are neither stored, nor declared as dropped, nor still
@@ -53,7 +56,7 @@ DEVICES = 20
 SPEED = 20.0
 """Site time against real time: a device is read twenty times a second, a period of summaries is half a second."""
 NO_VALUE = 0x7FFF
-FAULTS = ("gateway", "ingester", "broker", "database", "network", "disk")
+FAULTS = ("gateway", "ingester", "broker", "database", "network", "disk", "log", "centre")
 PROGRESS_WITHIN_S = 120.0
 DRAINED_WITHIN_S = 60.0
 
@@ -153,6 +156,7 @@ class Chaos:
         self.ingesters: list[Ingester] = []
         self.brokers: list[Broker] = []
         self.ways: list[Cut] = []
+        self.logs: list[Cut] = []
 
     async def run(self) -> dict[str, Any]:
         async with AsyncExitStack() as stack:
@@ -161,7 +165,8 @@ class Chaos:
                 self.brokers = await stack.enter_async_context(cluster(self.folder / "nats"))
             else:
                 self.brokers = [await stack.enter_async_context(Broker(self.folder / "nats"))]
-            urls = ",".join(broker.nats_url for broker in self.brokers)
+            self.logs = [await stack.enter_async_context(Cut(broker.nats_port)) for broker in self.brokers]
+            urls = ",".join(f"nats://127.0.0.1:{way.port}" for way in self.logs)
             for number in range(2):
                 ingester = Ingester(self.folder, number, urls, len(self.brokers), self.database.url)
                 self.ingesters.append(ingester)
@@ -239,10 +244,11 @@ class Chaos:
             case "database":
                 await self._again(_threaded(self.database.kill), away_s, _threaded(self.database.start))
             case "network":
-                way = self.chance.choice(self.ways)
-                way.hold()
-                await asyncio.sleep(away_s / 2)
-                await self._again(way.cut, away_s / 2, way.mend)
+                await self._cut_off([self.chance.choice(self.ways)], away_s)
+            case "log":
+                await self._cut_off(self.logs, away_s)
+            case "centre":
+                await self._fill_database(away_s)
             case "disk":
                 await self._fill_disk(self.chance.choice(self.gateways), away_s)
 
@@ -274,6 +280,31 @@ class Chaos:
         resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (most, most))
         if after != before:
             raise RuntimeError(f"expected a full disk to take nothing, got {after - before} records")
+
+    @staticmethod
+    async def _cut_off(ways: list[Cut], for_s: float) -> None:
+        for way in ways:
+            way.hold()
+        await asyncio.sleep(for_s / 2)
+        for way in ways:
+            await way.cut()
+        await asyncio.sleep(for_s / 2)
+        for way in ways:
+            await way.mend()
+
+    async def _fill_database(self, for_s: float) -> None:
+        """Raises RuntimeError where that did not keep it from writing."""
+        await asyncio.to_thread(self.database.limit_files, "0")
+        await asyncio.sleep(0.3)
+        before = await asyncio.to_thread(_stored_or, self.database.url, None)
+        await asyncio.sleep(for_s)
+        after = await asyncio.to_thread(_stored_or, self.database.url, before)
+        await asyncio.to_thread(self.database.limit_files, "unlimited")
+        if before is not None and after != before:
+            raise RuntimeError(f"expected a full disk to take nothing, got {before} and then {after} records")
+        await asyncio.sleep(0.5)
+        if not self.database.running:
+            await asyncio.to_thread(self.database.start)
 
     @staticmethod
     async def _again(end: Callable[[], Awaitable[None]], away_s: float, begin: Callable[[], Awaitable[None]]) -> None:
@@ -395,6 +426,14 @@ def stored_rows(database_url: str) -> int:
     """Records that the centre has taken so far."""
     with psycopg.connect(database_url, connect_timeout=10) as connection:
         return int(connection.execute("select coalesce(sum(stored), 0) from epoch").fetchall()[0][0])
+
+
+def _stored_or(database_url: str, otherwise: int | None) -> int | None:
+    """The same; `otherwise` while the database does not answer."""
+    try:
+        return stored_rows(database_url)
+    except psycopg.Error:
+        return otherwise
 
 
 def _threaded(work: Callable[[], None]) -> Callable[[], Awaitable[None]]:
