@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pytest
 
 from central.batch import store
 from gateway.clock import SystemClock
@@ -15,6 +16,7 @@ from tests.gateway.test_store import a_summary, an_alert
 CHAOS = runpy.run_path(str(Path(__file__).parents[1] / "bench" / "chaos.py"))
 
 
+@pytest.mark.timeout(400)
 def test_whatever_is_killed_or_cut_nothing_is_lost_and_nothing_stored_twice() -> None:
     found: dict[str, Any] = CHAOS["run"](records=1000, rounds=1, seed=4)
     assert not found["missed"]
