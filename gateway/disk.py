@@ -159,6 +159,12 @@ def _run(disk: sqlite3.Connection, script: str) -> None:
         disk.execute(statement)
 
 
+def file_bytes(disk: sqlite3.Connection) -> int:
+    """Of the file, with pages that are free again."""
+    (pages,), (size,) = (disk.execute(f"pragma {name}").fetchone() for name in ("page_count", "page_size"))
+    return int(pages * size)
+
+
 def used_bytes(disk: sqlite3.Connection) -> int:
     """Of the file, without pages that are free again."""
     (pages,), (free,), (size,) = (

@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection
 from typing import Final
 
+from gateway.room import KEEP_FREE_BYTES
 from gateway.store import Store
 from gateway.upstream.payload import URGENT, Kind, Record
 
@@ -119,7 +120,7 @@ class Outbox:
         bytes_per_day: float = sum(2 * length + 80 for _, length in rows) / span_s * _DAY_S
         limits = self._store.limits
         ours = limits.space_bytes * (1 - limits.reserve) - self._store.used_bytes()
-        return max(0.0, min(ours, self._store.free_bytes())) / bytes_per_day
+        return max(0.0, min(ours, self._store.free_bytes() - KEEP_FREE_BYTES)) / bytes_per_day
 
     def _urgent(self, limit: int) -> list[Record]:
         sql = f"{_COLUMNS} in ({_KINDS}) and seq > ? order by seq limit ?"

@@ -6,16 +6,18 @@ Alerts, audit and gaps never go; a share of the room is theirs alone.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gateway.clock import Clock
-from gateway.disk import used_bytes
+from gateway.disk import file_bytes, used_bytes
 from gateway.upstream.payload import Kind, body_text, runs, time_text
 
 PUT: Final = "insert into outbox(kind, time_s, body, guess) values(?, ?, ?, ?)"
 DELETE: Final = "delete from outbox where seq between ? and ?"
+KEEP_FREE_BYTES: Final = 32 * 1024 * 1024
+"""Of the disk, for the journal and for everybody else."""
 _DAY_S: Final = 86_400.0
 _GAP_RUNS: Final = 500
 _ROWS: Final = 1000
@@ -67,8 +69,11 @@ class Counters:
 class Room:
     """See the module. `make` is called within the writer's transactions."""
 
-    def __init__(self, limits: Limits, clock: Clock, counters: Counters) -> None:
-        self._limits, self._clock, self._counters = limits, clock, counters
+    def __init__(
+        self, limits: Limits, clock: Clock, counters: Counters, free_bytes: Callable[[], int] = lambda: 2**62
+    ) -> None:
+        """free_bytes: what the disk has left."""
+        self._limits, self._clock, self._counters, self._free_bytes = limits, clock, counters, free_bytes
         self._thinned_to = 0
 
     def gap(self, reason: str, kind: Kind | None, what: Dropped, seqs: Sequence[tuple[int, int]]) -> tuple[Any, ...]:
@@ -97,7 +102,9 @@ class Room:
             sql = "select id from alert where cleared_s < ? and raised_s < ? order by raised_s limit ?"
             disk.execute(f"delete from alert where id in ({sql})", (old_s, old_s, _OLD_ALERTS))  # noqa: S608
             self._thin_snippets(disk, self._limits.snippets, self._limits.snippets)
-        limit = int(self._limits.space_bytes * (1 - self._limits.reserve))
+        # On a disk that is nearly full what the file has is all there is: a share of it is kept for alerts then.
+        there = file_bytes(disk) + max(0, self._free_bytes() - KEEP_FREE_BYTES)
+        limit = int(min(self._limits.space_bytes, there) * (1 - self._limits.reserve))
         while used_bytes(disk) > limit:
             if (
                 self._drop(disk, Kind.READING, 1)

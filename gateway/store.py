@@ -80,7 +80,7 @@ class Store:
         self._hurry = self._closing = False
         self._pause_s = 0.0
         self._dropped: dict[Kind, Dropped] = {}
-        self._room = Room(limits, clock, self.counters)
+        self._room = Room(limits, clock, self.counters, self._free_bytes)
         self._guesses: dict[tuple[str, float], int] = {}
         self._holding = True
         self._lock, epochs_before = locked(folder)
@@ -274,6 +274,12 @@ class Store:
             return shutil.disk_usage(self.path.parent).free
         except OSError as error:
             raise StoreError(f"{self.path.parent}: cannot be asked for its room: {error}; look at the disk") from error
+
+    def _free_bytes(self) -> int:
+        try:
+            return self.free_bytes()
+        except StoreError:  # then writing says more
+            return 2**62
 
     def rows(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """The answer to a question that changes nothing; for the methods above and the outbox."""

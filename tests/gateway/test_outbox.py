@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.clock import SystemClock
 from gateway.outbox import Outbox
+from gateway.room import KEEP_FREE_BYTES
 from gateway.store import Store
 from gateway.upstream.payload import Kind
 from tests.gateway.test_store import NOW_S, a_summary, an_alert
@@ -102,7 +103,7 @@ async def test_there_is_no_room_beyond_what_the_disk_has(tmp_path: Path, monkeyp
         await store.flush()
         ours = Outbox(store).days_until_full()
         real = shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: real._replace(free=2**20))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: real._replace(free=KEEP_FREE_BYTES + 2**20))
         full = Outbox(store).days_until_full()
     assert ours is not None
     assert full is not None

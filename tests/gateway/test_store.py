@@ -386,6 +386,38 @@ async def test_a_full_disk_loses_nothing_and_is_said(tmp_path: Path) -> None:
     assert [seq for seq, _, _ in outbox_of(tmp_path)] == list(range(1, 501))
 
 
+async def test_on_a_disk_that_others_have_filled_it_lives_within_its_file_and_alerts_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Store.open(tmp_path, SystemClock()) as store:
+        for number in range(12_000):
+            store.add_summary(a_summary(number))
+            if number % 500 == 0:
+                await store.flush()
+        await store.flush()
+        assert not store.counters.dropped
+        real = shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: real._replace(free=0))
+        size = (await store.decide({}), store.rows("pragma page_count")[0][0])[1]
+        for number in range(12_000, 24_000):
+            store.add_summary(a_summary(number))
+            if number % 100 == 0:
+                await store.decide({}, [an_alert(f"w{number}")])
+        await store.flush()
+        assert store.rows("pragma page_count")[0][0] <= 1.01 * size
+        assert len(store.alerts()) == 120
+        dropped = store.counters.dropped
+    assert set(dropped) == {Kind.SUMMARY}
+    rows = outbox_of(tmp_path)
+    gaps = [body for _, kind, body in rows if kind == "gap"]
+    numbers = {seq for body in gaps for first, last in body["seqs"] for seq in range(first, last + 1)}  # type: ignore[attr-defined]
+    assert sum(body["count"] for body in gaps) == len(numbers) == dropped[Kind.SUMMARY]  # type: ignore[misc]
+    there = {seq for seq, *_ in rows}
+    assert there | numbers == set(range(1, max(there) + 1))
+    assert not there & numbers
+    assert sum(kind == "alert" for _, kind, _ in rows) == 120
+
+
 async def test_memory_older_than_its_days_goes_unless_the_clock_is_a_guess(tmp_path: Path) -> None:
     old = Summary("pump", NOW_S - 500 * 86400, 900, {})
 
