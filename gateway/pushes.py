@@ -24,7 +24,8 @@ MOST_WAITING: Final = 5
 LOOK_EVERY_S: Final = 5.0
 REFUSED_AT_ONCE, REFUSED_EVERY_S = 10, 60.0
 """Of messages that are not taken, so many have an answer, then one in that time: a flood of forgeries fills no disk."""
-MOST_FAULTS, MOST_LETTERS = 50, 500
+MOST_LETTERS, MOST_IN_ALL = 500, 10_000
+"""Of one fault, and of all that are told: a record has 64 KiB, and a letter may take six of them."""
 
 
 class Pushes:
@@ -146,11 +147,7 @@ class Pushes:
     async def _answer(self, newest: Mapping[str, Any], answer: str, faults: list[str] | None = None) -> None:
         """Keeps it and says it, both or neither. Raises StoreError."""
         log.warning("configuration=%s number=%s %s %s", newest["id"], newest["number"], answer, faults or "")
-        self._newest = {
-            **newest,
-            "answer": answer,
-            "faults": [fault[:MOST_LETTERS] for fault in (faults or [])[:MOST_FAULTS]],
-        }
+        self._newest = {**newest, "answer": answer, "faults": _told(faults or [])}
         await self._store.decide({STATE: self._newest}, audits=[(self._clock.now(), _body(self._newest))])
 
     def _again(self) -> None:
@@ -161,7 +158,7 @@ class Pushes:
     def _refuse(self, refused: CommandRefused) -> None:
         log.warning("configuration=%s %s: %s", refused.id or "?", _word(refused), refused)
         if self._may_answer():
-            body = {"id": refused.id or None, "answer": _word(refused), "faults": [str(refused)]}
+            body = {"id": refused.id or None, "answer": _word(refused), "faults": _told([str(refused)])}
             self._store.put(Kind.AUDIT, self._clock.now(), _body({**body, "unanswered": self._unanswered}))
             self._unanswered = 0
 
@@ -174,6 +171,17 @@ class Pushes:
             return False
         self._allowance -= 1
         return True
+
+
+def _told(faults: list[str]) -> list[str]:
+    """As many of them as a record has room for."""
+    told: list[str] = []
+    for fault in faults:
+        told.append(fault[:MOST_LETTERS])
+        if sum(map(len, told)) > MOST_IN_ALL - MOST_LETTERS:
+            left = len(faults) - len(told)
+            return [*told, f"(+{left})"] if left else told
+    return told
 
 
 def _word(refused: CommandRefused) -> str:

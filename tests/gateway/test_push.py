@@ -212,6 +212,19 @@ async def test_all_faults_are_answered_and_nothing_is_changed(town: Town) -> Non
 
 
 @pytest.mark.virtual_time
+async def test_however_much_is_wrong_the_answer_has_room(town: Town) -> None:
+    device = '[[device]]\nname = "{}"\nprofile = "{}"\nbus = "tcp"\naddress = 1\n'
+    wrong = "".join(device.format(f"d{number}", f"water/x{number}") + "x = 1\n" for number in range(300))
+    async with town.on():
+        town.push(1, town.text + wrong)
+        await asyncio.sleep(30.0)
+        town.push(2, town.text, gateway="\x01" * 10_000)
+        await asyncio.sleep(30.0)
+    assert town.answers() == [("push-00001", "refused"), ("push-00002", "refused")]
+    assert any(fault.startswith("(+") for fault in town.faults())
+
+
+@pytest.mark.virtual_time
 async def test_forged_older_twice_and_out_of_order_changes_nothing_but_the_newest(town: Town) -> None:
     third, second = town.text.replace("300s", "60s"), town.text.replace("300s", "120s")
     async with town.on():
