@@ -36,6 +36,8 @@ class Centre:
 
     def __init__(self, chance: Random, remembers: Collection[str] | None = None) -> None:
         self.rows: dict[tuple[str, int], Row] = {}
+        self.remembered: list[Mapping[str, Any]] = []
+        """The content of what it remembers, in the order in which it came."""
         self.problems: list[str] = []
         self.counts: Counter[str] = Counter()
         self.slow_s = 0.0
@@ -82,6 +84,8 @@ class Centre:
         kept = body if self._remembers is None or {kind, f"{kind} {body.get('what')}"} & self._remembers else None
         row = Row(kind, zlib.crc32(payload), kept)
         before = self.rows.setdefault(key, row)
+        if before is row and kept is not None:
+            self.remembered.append(kept)
         if before is not row:
             self.counts["repeated"] += 1
             if before.digest != row.digest:

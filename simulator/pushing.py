@@ -55,6 +55,8 @@ class Pushing:
         self._outdated: set[str] = set()
         self._sent: dict[str, tuple[Kind, str]] = {}
         """Kind and text, by id."""
+        self._found: dict[str, dict[str, list[str]]] = {}
+        self._heard = 0
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -104,10 +106,11 @@ class Pushing:
 
     def _answers(self) -> dict[str, dict[str, list[str]]]:
         """By id and answer, the faults."""
-        found: dict[str, dict[str, list[str]]] = {}
-        for body in self._centre.bodies("audit"):
-            found.setdefault(str(body["id"]), {})[str(body["answer"])] = list(body["faults"])
-        return found
+        for body in self._centre.remembered[self._heard :]:
+            if body["kind"] == "audit":
+                self._found.setdefault(str(body["id"]), {})[str(body["answer"])] = list(body["faults"])
+        self._heard = len(self._centre.remembered)
+        return self._found
 
     def settle(self, place: Place, break_: Callable[[str], None]) -> None:
         """What must be true of all that was pushed."""
