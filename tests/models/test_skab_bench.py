@@ -31,6 +31,60 @@ def test_no_row_is_judged_by_what_comes_after_it():
     assert not np.array_equal(before[600:], after[600:])
 
 
+def test_no_input_knows_how_late_it_is():
+    """The same measurements later in a recording give the same inputs: a clock would find most of SKAB's labels."""
+    rng = np.random.default_rng(2)
+    minute = rng.normal([5, 30], [0.1, 0.2], (100, 2))
+    found = BENCH["features"](recording(np.tile(minute, (12, 1))))
+    assert np.abs(found[700:800] - found[1000:1100]).max() < 0.05
+
+
+def test_a_clock_says_what_most_recordings_were_at_that_row():
+    by_row = BENCH["clock"]([np.array([False, True, True]), np.array([False, True]), np.array([False, False, True])], 5)
+    assert by_row.tolist() == [False, True, True, False, False]
+
+
+def test_a_reference_follows_what_drifts_and_stays_when_the_signal_leaves():
+    drifts = np.linspace(30, 31, 1000)
+    assert abs(BENCH["followed"](drifts, 0.2)[-1] - 31) < 0.15
+    falls = np.r_[np.full(500, 30.0), np.full(300, 25.0)]
+    assert BENCH["followed"](falls, 0.2)[-1] > 29.5
+
+
+def test_weights_that_are_learnt_are_those_of_which_nothing_better_is_near():
+    rng = np.random.default_rng(3)
+    x = [rng.normal(0, [1, 3], (300, 2)).astype(np.float32) for _ in range(3)]
+    y = [one[:, 0] + rng.normal(0, 0.5, 300) > 0.3 for one in x]
+    weights = BENCH["learn"](x, y)
+    odds = np.concatenate([BENCH["odds"](weights, one) for one in x])
+    assert abs(odds.mean() - np.concatenate(y).mean()) < 1e-6  # the constant is free: as many as there are
+    assert weights[0] > 5 * abs(weights[1])
+
+
+def test_a_fault_like_those_learnt_is_found_in_a_recording_never_seen():
+    """No real recordings here: a flow that falls by three per cent with a valve, at any time, from any level."""
+
+    def made(seed):
+        rng = np.random.default_rng(seed)
+        begin, level = int(rng.integers(450, 700)), rng.uniform(30, 120)
+        truth = (np.arange(1200) >= begin) & (np.arange(1200) < begin + 300)
+        flow = level * (1 - 0.03 * truth) + rng.normal(0, 0.002 * level, 1200)
+        rows = np.c_[rng.normal(0.03, 0.001, 1200), flow]
+        times = tuple(float(i) for i in range(1200))
+        names = ("Accelerometer1RMS", "Volume Flow RateRMS")
+        return Recording(str(seed), names, times, tuple(map(tuple, rows.tolist())), tuple(truth.tolist()))
+
+    some = [made(seed) for seed in range(9)]
+    x, y = [BENCH["features"](one) for one in some], [BENCH["labels"](one) for one in some]
+    threshold, left_out = BENCH["choose"](x[:6], y[:6])
+    weights = BENCH["learn"](x[:6], y[:6])
+    judged = [BENCH["smooth"](BENCH["odds"](weights, one))[400:] > threshold for one in x[6:]]
+    counted = BENCH["count"](judged, [one[400:] for one in y[6:]])
+    assert left_out["F1"] > 0.85
+    assert counted["F1"] > 0.85
+    assert counted["FAR_percent"] < 12
+
+
 def test_a_folder_that_holds_nothing_is_said(tmp_path):
     with pytest.raises(Exception, match="found none"):
         BENCH["load"](tmp_path)
