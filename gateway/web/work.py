@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.desk import Desk, Work
@@ -77,8 +77,9 @@ class Errands:
         return errand
 
     def last(self, job: str, subject: str = "") -> Errand | None:
-        """The last job of a kind, on a subject."""
-        return self._kept.get((job, subject))
+        """The last job of a kind, on a subject, as it stands now: a page that is made of it is of one moment."""
+        errand = self._kept.get((job, subject))
+        return replace(errand, rows=list(errand.rows)) if errand is not None else None
 
     async def end(self) -> None:
         """Cancels all that run, and waits for them."""
