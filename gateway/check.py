@@ -22,7 +22,7 @@ from gateway.hear import HeardBus
 from gateway.language import say, words_given
 from gateway.point import AnyPoint
 from gateway.poll import PolledBus
-from gateway.reading import Quality
+from gateway.reading import FlawKind, Quality
 from gateway.site import Device
 from gateway.unit import UNITS, convert
 
@@ -305,9 +305,9 @@ def examined(gateway: Gateway, device: Device, name: str, provoked: Test | None 
     latest = gateway.live.latest[device.name].get(name)
     series = [(at, value) for at, value in gateway.live.recent[device.name].curve(name) if value is not None]
     if latest is None or latest.value is None or latest.quality is Quality.BAD:
-        reason = latest.reason if latest is not None else say("pas encore lu", "not read yet")
+        reason = latest.said if latest is not None else say("pas encore lu", "not read yet")
         at_s = latest.time_s if latest is not None else None
-        verdict: Verdict = "wrong" if latest is not None and "hors de la plage" in reason else "no_value"
+        verdict: Verdict = "wrong" if latest is not None and latest.kind is FlawKind.OUT_OF_RANGE else "no_value"
         return Checked(full, None, point.unit, verdict, (), len(series), at_s, now_s, reason=reason)
     tests: tuple[Test, ...] = (
         _range(device, point, latest.value),

@@ -17,7 +17,7 @@ from gateway.errors import GarbledAnswer, LinkError
 from gateway.health import LOST_AFTER_FAILURES, Health
 from gateway.link import Ear
 from gateway.plan import Speaker, take
-from gateway.reading import Flaw, Quality, Sink, Snapshot
+from gateway.reading import Flaw, FlawKind, Quality, Sink, Snapshot
 from gateway.site import Device
 from gateway.unit import UNITS
 
@@ -106,12 +106,19 @@ class HeardBus:
         if health.lost_since_s is None:
             return
         never = health.last_answer_s is None
-        since = "le démarrage" if never else f"{datetime.fromtimestamp(health.lost_since_s, UTC):%d/%m %H:%M} UTC"
+        lost = f"{datetime.fromtimestamp(health.lost_since_s, UTC):%d/%m %H:%M} UTC"
+        since, known = ("le démarrage", "the start") if never else (lost, lost)
         taken, flaws = self._taken[device.name], {}
         for place, column in speaker.columns.items():
             last = column.decode(taken[place][1]) if place in taken else None
-            said = "" if last is None else f", dernière valeur {last:g} {UNITS[column.unit].shown}".rstrip()
-            flaws[column.point] = Flaw(Quality.BAD, f"rien entendu depuis {since}{said} ; {tried}")
+            value = "" if last is None else f"{last:g} {UNITS[column.unit].shown}".rstrip()
+            said, told = (f", dernière valeur {value}", f", last value {value}") if value else ("", "")
+            flaws[column.point] = Flaw(
+                Quality.BAD,
+                f"rien entendu depuis {since}{said} ; {tried}",
+                FlawKind.SILENT,
+                f"nothing heard since {known}{told}; {tried}",
+            )
         self._sink(Snapshot(device.name, now_s, dict.fromkeys(device.points), flaws))
 
     async def _listen(self) -> None:

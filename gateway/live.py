@@ -11,10 +11,12 @@ from gateway.alert import iso
 from gateway.clock import Clock
 from gateway.hear import HeardBus
 from gateway.poll import PolledBus
-from gateway.reading import Quality, Reading, Snapshot, split_point
+from gateway.reading import Flaw, Quality, Reading, Snapshot, split_point
 from gateway.recent import Recent
 from gateway.site import Device, Site
 from gateway.unit import UNITS
+
+NEVER = Flaw(Quality.UNCERTAIN, "pas encore lu", english="not read yet")
 
 
 class Latest:
@@ -34,7 +36,7 @@ class Latest:
             flaw = snapshot.flaws.get(name)
             quality, reason = (flaw.quality, flaw.reason) if flaw else (Quality.GOOD, "")
             point, value = f"{device}/{name}", snapshot.values[name]
-            readings[name] = Reading(point, snapshot.time_s, value, units[name], quality, reason)
+            readings[name] = Reading(point, snapshot.time_s, value, units[name], quality, reason, flaw)
         return readings
 
 
@@ -131,7 +133,7 @@ class Live:
 
     def _never(self, device: Device, name: str) -> Reading:
         unit = device.points[name].unit
-        return Reading(f"{device.name}/{name}", self._clock.now(), None, unit, Quality.UNCERTAIN, "pas encore lu")
+        return Reading(f"{device.name}/{name}", self._clock.now(), None, unit, NEVER.quality, NEVER.reason, NEVER)
 
     def requests(self, bus: str) -> int:
         """Requests sent on a bus, or broadcasts heard, since the start."""

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from gateway.codec import HeardCodec, Place, PolledCodec, Span
 from gateway.codec.value import Decoder
 from gateway.point import AnyPoint, HeardPoint, MbusPoint, PolledPoint, bytes_of, decoder_of
-from gateway.reading import Flaw, Quality
+from gateway.reading import Flaw, FlawKind, Quality
 from gateway.site import Device
 from gateway.unit import UNITS
 
@@ -234,13 +234,18 @@ def take(column: Column, value: float | None, values: dict[str, float | None], f
         low, high = column.range
         shown = UNITS[column.unit].shown
         flaws[column.point] = Flaw(
-            Quality.BAD, f"{value:g} {shown} : hors de la plage du capteur, {low:g} à {high:g} {shown}"
+            Quality.BAD,
+            f"{value:g} {shown} : hors de la plage du capteur, {low:g} à {high:g} {shown}",
+            FlawKind.OUT_OF_RANGE,
+            f"{value:g} {shown}: outside the sensor's range, {low:g} to {high:g} {shown}",
         )
         value = None
     values[column.point] = value
 
 
-NO_VALUE = Flaw(Quality.BAD, "l'appareil dit qu'il n'a pas de valeur")
+NO_VALUE = Flaw(
+    Quality.BAD, "l'appareil dit qu'il n'a pas de valeur", FlawKind.NO_VALUE, "the device says that it has no value"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from gateway.link import Link
 from gateway.plan import NOTHING_REFUSED, Block, Refusals, Visit, plan_blocks, plan_visits
 from gateway.point import AnyPoint, PolledPoint, WritablePoint, bytes_of
 from gateway.profile import OBSERVED_ONLY
-from gateway.reading import Flaw, Quality, Sink, Snapshot
+from gateway.reading import Flaw, FlawKind, Quality, Sink, Snapshot
 from gateway.schedule import Schedule, Turn
 from gateway.site import Device
 
@@ -233,7 +233,7 @@ class PolledBus:
                     column.point for lost in ((block, *waiting) if given_up else (block,)) for column in lost.columns
                 ]
                 values |= dict.fromkeys(unread)
-                flaws |= dict.fromkeys(unread, Flaw(Quality.BAD, reason(error)))
+                flaws |= dict.fromkeys(unread, flaw_of(error))
                 if given_up:
                     break
             else:
@@ -346,14 +346,24 @@ def _worth_another(error: BusError, health: Health) -> bool:
     )
 
 
-def reason(error: BusError) -> str:
+def flaw_of(error: BusError) -> Flaw:
     """A bus error as a technician reads it: what, and what to do."""
     match error:
         case Refused():
-            return f"l'appareil refuse ({error})"
+            told = FlawKind.REFUSED, f"l'appareil refuse ({error})", f"the device refuses ({error})"
         case NoAnswer():
-            return "aucune réponse : vérifier l'alimentation, le câblage, l'adresse"
+            told = (
+                FlawKind.SILENT,
+                "aucune réponse : vérifier l'alimentation, le câblage, l'adresse",
+                "no answer: check supply, wiring, address",
+            )
         case GarbledAnswer():
-            return "réponse brouillée : vérifier vitesse, parité, ou deux appareils à la même adresse"
+            told = (
+                FlawKind.GARBLED,
+                "réponse brouillée : vérifier vitesse, parité, ou deux appareils à la même adresse",
+                "garbled answer: check speed, parity, or two devices at one address",
+            )
         case _:
-            return f"port indisponible ({error})"
+            told = FlawKind.PORT, f"port indisponible ({error})", f"the port is not available ({error})"
+    kind, french, english = told
+    return Flaw(Quality.BAD, french, kind, english)

@@ -29,7 +29,7 @@ from gateway.link import Ear, Link
 from gateway.lone import add_bus_options, lone_site, profile_given
 from gateway.plan import plan_visits
 from gateway.point import AnyPoint, RecordedPoint, bytes_of, decoder_of
-from gateway.poll import reason, run
+from gateway.poll import flaw_of, run
 from gateway.profile import Profile, json_schema
 from gateway.site import Device, Site
 from gateway.unit import UNITS
@@ -204,9 +204,9 @@ async def asked_rows(device: Device, codec: PolledCodec, link: Link) -> AsyncGen
         except BusError as error:
             silences = silences + 1 if isinstance(error, NoAnswer) else -1 << 30
             if isinstance(error, LinkError) or silences >= SILENCES_TO_GIVE_UP:
-                given_up = reason(error)
+                given_up = flaw_of(error).said
             garbled = isinstance(error, GarbledAnswer)
-            why = f"{reason(error)} ({error})" if garbled else reason(error)
+            why = f"{flaw_of(error).said} ({error})" if garbled else flaw_of(error).said
             yield Row(point.name, error.raw if garbled else None, None, point.unit, _verdict(error), why)
         else:
             silences = -1 << 30
@@ -258,7 +258,7 @@ async def _grouped(device: Device, codec: PolledCodec, link: Link, rows: list[Ro
                 await run(link, codec.read(device.number, block.span, device.limits))
             except BusError as error:
                 told.append(say(
-                    f"lus ensemble, {', '.join(names)} : {reason(error)} ; réduire max_read ou max_hole",
+                    f"lus ensemble, {', '.join(names)} : {flaw_of(error).said} ; réduire max_read ou max_hole",
                     f"read together, {', '.join(names)}: {error}; give a smaller max_read or max_hole",
                 ))  # fmt: skip
             if device.limits.interval_s:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.language import say
+
 
 class Quality(StrEnum):
     """How far a reading can be trusted."""
@@ -20,12 +22,31 @@ class Quality(StrEnum):
     BAD = "bad"
 
 
+class FlawKind(StrEnum):
+    """What is behind a flaw, for programs."""
+
+    OTHER = "other"
+    SILENT = "silent"
+    GARBLED = "garbled"
+    REFUSED = "refused"
+    PORT = "port"
+    NO_VALUE = "no_value"
+    OUT_OF_RANGE = "out_of_range"
+
+
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Why a reading is less than good; `reason` is a short sentence for people."""
+    """Why a reading is less than good; `reason` is a short sentence for people, in French; `english` the same, or empty."""
 
     quality: Quality
     reason: str
+    kind: FlawKind = field(default=FlawKind.OTHER, compare=False)
+    english: str = field(default="", compare=False)
+
+    @property
+    def said(self) -> str:
+        """The reason in the language of who reads."""
+        return say(self.reason, self.english or self.reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +59,17 @@ class Reading:
     unit: str
     quality: Quality = Quality.GOOD
     reason: str = ""
+    flaw: Flaw | None = field(default=None, compare=False)
+
+    @property
+    def said(self) -> str:
+        """The reason in the language of who reads."""
+        return self.flaw.said if self.flaw is not None else self.reason
+
+    @property
+    def kind(self) -> FlawKind | None:
+        """What is behind its flaw; None where it has none."""
+        return self.flaw.kind if self.flaw is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +90,7 @@ class Snapshot:
         for name, value in self.values.items():
             flaw = self.flaws.get(name)
             quality, reason = (flaw.quality, flaw.reason) if flaw else (Quality.GOOD, "")
-            yield Reading(f"{self.device}/{name}", self.time_s, value, units.get(name, ""), quality, reason)
+            yield Reading(f"{self.device}/{name}", self.time_s, value, units.get(name, ""), quality, reason, flaw)
 
 
 Sink = Callable[[Snapshot], None]

@@ -23,7 +23,7 @@ from gateway.hear import HeardBus
 from gateway.language import say
 from gateway.outbox import Outbox
 from gateway.poll import PolledBus
-from gateway.reading import Quality, Reading
+from gateway.reading import FlawKind, Quality, Reading
 from gateway.site import AnyBus, Can, Device, Radio, Serial, Site, Tcp
 
 if TYPE_CHECKING:
@@ -218,9 +218,7 @@ class _Walk:
         if reading is None:
             return "note", say("pas encore de mesure", "no reading yet")
         if reading.value is None:
-            low_high = device.points[self._name].range
-            outside = low_high is not None and "hors de la plage" in reading.reason
-            if outside:
+            if reading.kind is FlawKind.OUT_OF_RANGE:
                 raise _Broken(
                     cause("GUET-602", point=point, device=device.name, said=reading.reason.partition(" : ")[0])
                 )
@@ -235,7 +233,7 @@ class _Walk:
                 raise _Broken(cause("GUET-603", point=point, said=doubt.said))
             return "note", f"{shown} ; {doubt.said}"
         if reading.quality is not Quality.GOOD:
-            return "note", f"{shown} ; {reading.reason}"
+            return "note", f"{shown} ; {reading.said}"
         return "ok", shown
 
     async def store(self) -> _Told:
@@ -299,7 +297,7 @@ class _Walk:
             self._error = error
             return
         known = bus.refusals.get(self._device.name)
-        self._together = reading is not None and "refuse" in reading.reason and bool(known and known.cuts)
+        self._together = reading is not None and reading.kind is FlawKind.REFUSED and bool(known and known.cuts)
 
     async def _others(self, bus: PolledBus) -> list[BusError | None]:
         """What other devices of the bus said last or say now; stops at the first that answers."""

@@ -97,6 +97,13 @@ async def test_unusual_is_doubtful_and_impossible_is_wrong(on_site: Field) -> No
     assert "hors de la plage" in found["folle/pressure"].reason
 
 
+async def test_impossible_is_wrong_in_english_too(on_site: Field, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GUET_LANG", "en")
+    sensor(on_site, "folle", 4, 5000.0)
+    found = (await verdicts(on_site, point="folle/pressure", reads=3))["folle/pressure"]
+    assert (found.verdict, "outside the sensor's range" in found.reason) == ("wrong", True)
+
+
 async def test_a_silent_device_has_no_value_and_does_not_keep_the_others(on_site: Field) -> None:
     sensor(on_site, "amont", 3, 3.2)
     on_site.expect("muette", PRESSURE, 9)

@@ -27,7 +27,7 @@ from gateway.link import Traffic
 from gateway.link.tcp import TcpLink
 from gateway.plan import ABSENT_EVERY_S, Refusals, plan_ears
 from gateway.point import CanopenPoint
-from gateway.poll import SPLITS_A_VISIT, WRITES_IN_A_ROW, PolledBus, reason
+from gateway.poll import SPLITS_A_VISIT, WRITES_IN_A_ROW, PolledBus, flaw_of
 from gateway.profile import Profile, load_profile, parse_profile
 from gateway.reading import Quality, Snapshot
 from gateway.site import Device as SiteDevice
@@ -539,7 +539,7 @@ async def test_a_device_is_given_its_gap_after_another_one_was_asked() -> None:
     ids=["silence", "port", "refusal"],
 )
 async def test_a_reason_says_what_to_do(error: NoAnswer | LinkError | Refused, said: str) -> None:
-    assert reason(error).startswith(said)
+    assert flaw_of(error).reason.startswith(said)
 
 
 # A bus whose devices speak unasked
