@@ -21,6 +21,7 @@ from gateway.app import Gateway, build_watches, home
 from gateway.clock import Clock, ScaledClock
 from gateway.profile import load_profile
 from gateway.site import Site, parse_site
+from gateway.site_trial import SiteFile
 from gateway.store import Store
 from gateway.summary import Aggregate, Summary
 from gateway.web.page import serve
@@ -110,6 +111,7 @@ def a_site(folder: Path, port: int, upstream: str = "", more: str = "", watch: s
         for name, (profile, unit) in DEVICES.items()
     )
     text = SITE.format(upstream=upstream, port=port) + devices + more + watch
+    (folder / "site.toml").write_text(text, encoding="utf-8")
     return parse_site(text, "site.toml", folder, lambda name: load_profile(home() / "device_profiles", name))
 
 
@@ -261,6 +263,7 @@ async def a_house(
             store.import_summaries(past(clock.now()))
         await store.decide({}, alerts)
         gateway = Gateway(site, build_watches(site), store, clock)
+        gateway.file = SiteFile.taken_up(folder / "site.toml", clock.now())
         host, _, port = page.partition(":")
         sock = socket.create_server((host, int(port)))
         number = sock.getsockname()[1]

@@ -166,7 +166,7 @@ async def test_an_outage_is_tried_as_a_job_and_the_platform_put_off_with_a_reaso
 async def test_pages_are_light_labelled_and_speak_one_language(field: House) -> None:
     visitor = await field.signed_in()
     style = (await visitor.http.get("/style.css")).content
-    for path in ("/scan", "/leave", "/replace/debit-entree", "/claim", "/c/7K4M-2Q9X"):
+    for path in ("/scan", "/leave", "/replace/debit-entree", "/claim", "/c/7K4M-2Q9X", "/settings"):
         for lang in ("fr", "en"):
             text = await visitor.page(path, lang=lang)
             page = Page(text)
@@ -174,15 +174,19 @@ async def test_pages_are_light_labelled_and_speak_one_language(field: House) -> 
             assert text.count("<h1>") == 1
             assert page.of("html", "lang") == [lang]
             assert len(page.ids) == len(set(page.ids)), path
-            fields = {*page.of("input", "id"), *page.of("select", "id")}
+            fields = {*page.of("input", "id"), *page.of("select", "id"), *page.of("textarea", "id")}
             assert fields <= set(page.of("label", "for")), path
             left = [word for word in ("Chercher", "Partir", "Remplacer", "Enrôler") if word in page.words]
             assert left == [] or lang == "fr", path
             assert not [name for _, name, _ in page.attributes if name == "style" or name.startswith("on")]
 
 
-async def test_a_gateway_of_a_demonstration_cannot_be_claimed(field: House) -> None:
+async def test_a_gateway_of_a_demonstration_cannot_be_claimed_nor_changed(
+    field: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(field.gateway, "file", None)
     visitor = await field.signed_in()
+    assert "pas de fichier de site" in Page(await visitor.page("/settings")).words
     files = {"job": ("a.guet", b"{}", "application/json")}
     answer = await visitor.http.post(
         "/claim", data={"form": await visitor.secret(), "code": "A", "who": "AM"}, files=files
