@@ -202,4 +202,4 @@ class _Visit:
 
     async def show(self, name: str) -> None:
         if self.pictures is not None:
-            await self.page.picture(self.pictures / f"{name}.png")
+            await self.page.picture(self.pictures / f"{name}.webp")

@@ -299,15 +299,14 @@ class Page:
         """By how many CSS pixels the page is wider than the screen."""
         return int(await self.run("document.scrollingElement.scrollWidth")) - self._width
 
-    async def picture(self, path: Path, height: int | None = None) -> None:
-        """The whole page, or its first so many CSS pixels, as PNG."""
-        size = (await self.call("Page.getLayoutMetrics"))["cssContentSize"]
-        clip = {
-            "x": 0,
-            "y": 0,
-            "width": size["width"],
-            "height": min(size["height"], height or size["height"]),
-            "scale": 1,
-        }
-        shot = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
+    async def picture(self, path: Path, height: int = 700) -> None:
+        """What stands below the head of the page, so many CSS pixels of it at most, as WebP."""
+        top, bottom = await self.run(
+            "(() => { const box = document.querySelector('main').getBoundingClientRect(); "
+            "return [box.top + scrollY, box.bottom + scrollY]; })()"
+        )
+        clip = {"x": 0, "y": top, "width": self._width, "height": min(height, bottom - top), "scale": 1}
+        shot = await self.call(
+            "Page.captureScreenshot", format="webp", quality=60, captureBeyondViewport=True, clip=clip
+        )
         path.write_bytes(base64.b64decode(shot["data"]))
