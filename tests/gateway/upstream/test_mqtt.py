@@ -143,7 +143,9 @@ async def test_alerts_overtake_a_full_window(broker: Broker, store: Store) -> No
     await platform.client.close()
 
 
-async def test_false_acknowledgements_are_ignored_and_counted(broker: Broker, store: Store) -> None:
+async def test_false_acknowledgements_are_ignored_counted_and_logged(
+    broker: Broker, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
     platform = await Platform.listen(broker)
     for number in range(50):
         store.add_summary(a_summary(number))
@@ -165,6 +167,7 @@ async def test_false_acknowledgements_are_ignored_and_counted(broker: Broker, st
             await platform.say(false)
             await platform.until(lambda number=number: uplink.counters.refused_acks == number + 1)
         assert uplink.outbox.pending_rows() == 50
+        assert "1 to 30 includes records never sent; those stay (1 so far)" in caplog.text
         # A range that is true in part takes that part.
         await platform.say({"epoch": store.epoch, "from": 20, "to": 32})
         await platform.until(lambda: uplink.outbox.pending_rows() == 48)
