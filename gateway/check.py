@@ -22,6 +22,7 @@ from gateway.hear import HeardBus
 from gateway.language import say, words_given
 from gateway.point import AnyPoint
 from gateway.poll import PolledBus
+from gateway.progress import Progress
 from gateway.reading import FlawKind, Quality
 from gateway.site import Device
 from gateway.unit import UNITS, convert
@@ -108,17 +109,6 @@ class Checked:
     @property
     def fine(self) -> bool:
         return self.verdict in ("plausible", "accepted")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What is being done, for who waits; `ask`: something that the person has to do now."""
-
-    done: int
-    of: int
-    said: str
-    ask: bool = False
-    kind: Literal["progress"] = "progress"
 
 
 async def check(gateway: Gateway, wish: CheckWish) -> AsyncGenerator[Progress | Checked, None]:

@@ -20,6 +20,7 @@ from gateway.alert import iso
 from gateway.errors import SealError, SiteError, WishError
 from gateway.language import say, words_given
 from gateway.pack import Proof, read_job
+from gateway.patience import left_s
 from gateway.seal import fingerprint, own_key, public_pem
 from gateway.site_file import checked, put
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FREE_TRIES = 5
 FIRST_WAIT_S, LONGEST_WAIT_S = 30.0, 900.0
 CLAIM, OFFICE, PASSWORD, TRIES = "claim.json", "office.pem", "password.json", "claim-tries.json"
 REQUEST, CERTIFICATE = "certificate-request.pem", "certificate.pem"
@@ -114,13 +114,9 @@ def _tries(folder: Path) -> tuple[int, float]:
 
 def _may_try(folder: Path, now_s: float) -> None:
     failed, last_s = _tries(folder)
-    if failed < FREE_TRIES:
-        return
-    pause_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(20, failed - FREE_TRIES))
-    left_s = min(pause_s, last_s + pause_s - now_s)  # a clock that was put back must not lock anybody out for years
-    if left_s > 0:
-        raise WishError(say(f"trop de codes faux ({failed}) : attendez encore {left_s:.0f} s",
-                            f"too many wrong codes ({failed}): wait another {left_s:.0f} s"))  # fmt: skip
+    if (wait_s := left_s(failed, last_s, now_s, FIRST_WAIT_S, LONGEST_WAIT_S)) > 0:
+        raise WishError(say(f"trop de codes faux ({failed}) : attendez encore {wait_s:.0f} s",
+                            f"too many wrong codes ({failed}): wait another {wait_s:.0f} s"))  # fmt: skip
 
 
 def _count(folder: Path, now_s: float) -> None:

@@ -15,6 +15,7 @@ from gateway.check import number, remembered, verdict_words
 from gateway.errors import WishError
 from gateway.language import say, words_given
 from gateway.outbox import Outbox
+from gateway.progress import Progress
 from gateway.replace import hardware
 from gateway.report import body_of, signed
 from gateway.seal import own_key
@@ -39,16 +40,6 @@ class LeaveWish:
     by: str = ""
     outage_s: float = 0.0
     defer: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """While something is being tried."""
-
-    done: int
-    of: int
-    said: str
-    kind: Literal["progress"] = "progress"
 
 
 @dataclass(frozen=True, slots=True)

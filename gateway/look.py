@@ -22,6 +22,7 @@ from gateway.link import Link
 from gateway.point import PolledPoint, bytes_of
 from gateway.poll import PolledBus, run
 from gateway.profile import ModbusProfile, PolledProfile
+from gateway.progress import Progress
 from gateway.proposal import Ask, Fit, Proposal, Tried, known_profiles, proposals
 from gateway.site import SPOKEN_ON, Device, Serial
 from gateway.why import link_cause, port_fault
@@ -58,17 +59,6 @@ class ScanWish:
     lines: tuple[str, ...] = ()
     slow: bool = False
     seconds: float = LISTEN_S
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """done of `of`; said: which port, setting and address are being tried."""
-
-    bus: str
-    done: int
-    of: int
-    said: str
-    kind: Literal["progress"] = "progress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +218,8 @@ class Look:
             if fits and fits.garbled and not fits.fits:
                 found = replace(found, state="garbled")  # it answers now and then: noise, or two that share the address
             elif not found.fits:
-                yield Progress(self._bus.name, 0, 0, say(f"adresse {address} : essai des profils",
-                                                         f"address {address}: trying profiles"))  # fmt: skip
+                said = say(f"adresse {address} : essai des profils", f"address {address}: trying profiles")
+                yield Progress(0, 0, said, bus=self._bus.name)
                 identity = await self._identity(address)
                 candidates = await self._candidates()
                 tried = Tried(self._asking(address), self._bus.codec, address)
@@ -478,4 +468,5 @@ class Look:
 
     def _progress(self, done: int, of: int, line: str, address: int) -> Progress:
         where = f"{self._bus.name} {line}".rstrip()
-        return Progress(self._bus.name, done, of, say(f"{where}, adresse {address}", f"{where}, address {address}"))
+        said = say(f"{where}, adresse {address}", f"{where}, address {address}")
+        return Progress(done, of, said, bus=self._bus.name)

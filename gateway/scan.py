@@ -20,8 +20,9 @@ from gateway.codec.canopen_lift import PART as CAN_PART
 from gateway.errors import GarbledAnswer, WishError
 from gateway.hear import HeardBus
 from gateway.language import say
-from gateway.look import Account, Finding, Found, Look, Progress, Row, ScanWish
+from gateway.look import Account, Finding, Found, Look, Row, ScanWish
 from gateway.point import HeardPoint, decoder_of
+from gateway.progress import Progress
 from gateway.proposal import Proposal, Value, known_profiles
 from gateway.site import LINE, Can, Device
 from gateway.unit import UNITS
@@ -89,8 +90,8 @@ async def _hear(gateway: Gateway, bus: HeardBus, wish: ScanWish) -> AsyncGenerat
             if bus.unusable or (not wish.every and not _missing(bus)):
                 break
             done, count = int(wish.seconds - left_s), len(told)
-            yield Progress(bus.name, done, int(wish.seconds), say(f"{bus.name} : à l'écoute, {count} entendus",
-                                                                  f"{bus.name}: listening, {count} heard"))  # fmt: skip
+            said = say(f"{bus.name} : à l'écoute, {count} entendus", f"{bus.name}: listening, {count} heard")
+            yield Progress(done, int(wish.seconds), said, bus=bus.name)
             await asyncio.sleep(min(0.5, left_s))
     finally:
         if task is not None:

@@ -33,9 +33,9 @@ from gateway.site_file import data_folders, go_back, put_on_trial
 from gateway.site_file import keep as keep_here
 
 SITE = Job("site", SettingsWish, Settings, show)
-PUT_SITE = Job("put-site", PutWish, Settings, put)
+PUT_SITE = Job("put-site", PutWish, Settings, put, alone=True)
 KEEP_SITE = Job("keep-site", KeepWish, Settings, keep)
-SITE_BACK = Job("site-back", BackWish, Settings, back)
+SITE_BACK = Job("site-back", BackWish, Settings, back, alone=True)
 
 BACK_WITHIN_S = 60.0
 """How long the gateway may be away, beyond what the trial allows, before a verb no longer waits for it."""

@@ -26,12 +26,11 @@ from gateway.hatch import ask
 from gateway.jobs import CHECK, LEAVE, REPLACE, SCAN, WHY
 from gateway.language import say
 from gateway.leave import Item, LeaveWish, Left
-from gateway.leave import Progress as LeaveProgress
 from gateway.leave import last_line as leave_last
 from gateway.leave import lines as leave_lines
 from gateway.lone import bare_site
 from gateway.look import LISTEN_S, Finding, Found, ScanWish
-from gateway.look import Progress as ScanProgress
+from gateway.progress import Progress
 from gateway.replace import ReplaceWish, file_keys
 from gateway.replace import lines as replace_lines
 from gateway.scan import heading
@@ -90,7 +89,7 @@ def scan_verb(argv: list[str]) -> int:
         wrong = headed = 0
         async with aclosing(ask(site, SCAN, wish)) as rows:
             async for row in rows:
-                if isinstance(row, ScanProgress):
+                if isinstance(row, Progress):
                     show_progress(row.done, row.of, row.said, options)
                     continue
                 wrong += isinstance(row, Finding)
@@ -212,7 +211,7 @@ def leave_verb(argv: list[str]) -> int:
         async with aclosing(ask(_site(options), LEAVE, LeaveWish(options.by, options.outage, options.defer))) as rows:
             async for row in rows:
                 match row:
-                    case LeaveProgress():
+                    case Progress():
                         show_progress(row.done, row.of, row.said, options)
                     case Item():
                         print_row(row, leave_lines(row), options)

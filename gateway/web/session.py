@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from hashlib import sha256
 
+from gateway.patience import left_s
+
 IDLE_S = 30 * 60.0
 LONGEST_S = 12 * 3600.0
 MOST_SESSIONS = 32
-FREE_TRIES = 5
-"""Wrong passwords in a row, from wherever they came, before the next one has to wait."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 2.0, 300.0
 FORGIVEN_S = 3600.0
 """After so long without a wrong password the count begins anew."""
@@ -108,10 +108,7 @@ class Patience:
         """How long until the next try; 0 when it may be made now."""
         if now_s - self._last_s > FORGIVEN_S:
             self.wrong = 0
-        if self.wrong < FREE_TRIES:
-            return 0.0
-        pause_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(20, self.wrong - FREE_TRIES))
-        return max(0.0, self._last_s + pause_s - now_s)
+        return left_s(self.wrong, self._last_s, now_s, FIRST_WAIT_S, LONGEST_WAIT_S)
 
     def was_wrong(self, now_s: float) -> None:
         self.wrong += 1

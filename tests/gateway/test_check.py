@@ -7,10 +7,11 @@ import json
 
 import pytest
 
-from gateway.check import Checked, CheckWish, Progress, check, number, remembered
+from gateway.check import Checked, CheckWish, check, number, remembered
 from gateway.errors import WishError
 from gateway.jobs import CHECK, JOBS
 from gateway.language import speaking
+from gateway.progress import Progress
 from simulator.modbus import Area, Device
 from tests.gateway.conftest import METER, PRESSURE, Field, built, f32, guet, running, told
 

@@ -27,7 +27,6 @@ from gateway import claim as module
 from gateway.app import home
 from gateway.claim import (
     FIRST_WAIT_S,
-    FREE_TRIES,
     LONGEST_WAIT_S,
     Claimed,
     announce,
@@ -41,6 +40,7 @@ from gateway.clock import SystemClock
 from gateway.errors import GuetError, SealError, SiteError, WishError
 from gateway.outbox import Outbox
 from gateway.pack import ALPHABET, MAX_JOB_BYTES, Label, job_file, label_pdf, label_svg, new_label, read_job
+from gateway.patience import FREE_TRIES
 from gateway.seal import own_key, public_pem, sealed
 from gateway.store import Store
 from tests.gateway.conftest import PRESSURE, Field, guet

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from gateway.language import LANGUAGES
 from gateway.pack import fresh
+from gateway.patience import FREE_TRIES
 from gateway.web import asked, door
 from gateway.web.asked import MOST_FORM_BYTES
 from gateway.web.door import COOKIE, Door
 from gateway.web.page import ROWS
 from gateway.web.password import FILES, draw
-from gateway.web.session import FREE_TRIES, IDLE_S, LONGEST_WAIT_S, Role
+from gateway.web.session import IDLE_S, LONGEST_WAIT_S, Role
 from tests.gateway.web.conftest import House, a_house
 from tests.gateway.web.test_page import Page
 

@@ -6,9 +6,9 @@ from itertools import count
 
 import pytest
 
+from gateway.patience import FREE_TRIES
 from gateway.web.session import (
     FORGIVEN_S,
-    FREE_TRIES,
     IDLE_S,
     LONGEST_S,
     LONGEST_WAIT_S,

@@ -9,9 +9,10 @@ import pytest
 import pytest_asyncio
 
 from gateway.cause import CAUSES
-from gateway.check import Checked, Progress, remembered
+from gateway.check import Checked, remembered
 from gateway.hatch import Job
 from gateway.outcome import outcomes as found_out
+from gateway.progress import Progress
 from gateway.web.session import Role
 from tests.gateway.web.conftest import House, Visitor, a_house, a_leak
 from tests.gateway.web.test_page import Page
