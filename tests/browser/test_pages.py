@@ -32,6 +32,7 @@ VISIT = {
     "report": "/report.html",
     "replace": "/replace/pression-amont",
     "claim": "/claim",
+    "settings": "/settings",
 }
 """What only the technician is shown."""
 PAGES = LOOK | VISIT
