@@ -115,7 +115,6 @@ class _Visit:
     async def replace(self) -> None:
         """Gives the device of another model its profile; the site file is changed on trial, and the gateway begins anew."""
         cabinet, page = self.cabinet, self.page
-        before = (cabinet.folder / "site.toml").read_text("utf-8")
         await page.follow("link", "Exemple-le-Bourg")
         await page.follow("link", cabinet.other_model)
         await page.follow("link", "Remplacer le matériel")
@@ -125,9 +124,13 @@ class _Visit:
         await self.ended("replace")
         await self.show("remplacer")
         await page.follow("button", "Mettre à l'essai")
-        async with asyncio.timeout(60):
-            while (cabinet.folder / "site.toml").read_text("utf-8") == before or not await self.is_there():
-                await asyncio.sleep(0.5)
+        began_s = time.monotonic()
+        async with asyncio.timeout(JOB_WITHIN_S):
+            while not await self.healthy():
+                await asyncio.sleep(1.0)
+        self.stages["trial"] = round(time.monotonic() - began_s, 1)
+        await self.show("essai")
+        await page.follow("button", "Garder")
 
     async def check(self) -> int:
         """Checks all, accepts with a reason what is doubted; gives how many those were."""
@@ -188,13 +191,11 @@ class _Visit:
         if state != "done":
             raise BrowserError(f"{what}: the page says {state}: {(await self.page.text())[:500]}")
 
-    async def is_there(self) -> bool:
+    async def healthy(self) -> bool:
+        """Whether the gateway is back with the text on trial, and says that all works; it is away for a moment."""
         with suppress(BrowserError):
-            await self.page.go(f"{self.origin}/device/{self.cabinet.other_model}")
-            return (
-                self.page.status == 200
-                and self.cabinet.true_profile[self.cabinet.other_model] in await self.page.text()
-            )
+            await self.page.go(f"{self.origin}/settings")
+            return await self.page.run("document.querySelector('#trial')?.dataset.healthy") == "yes"
         return False
 
     async def read(self, expression: str) -> Any:
