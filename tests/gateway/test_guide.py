@@ -32,3 +32,10 @@ def test_every_option_that_is_shown_is_one(halves: tuple[str, str], capsys: pyte
         told = capsys.readouterr().out
         for option in re.findall(r"--[a-z-]+", rest):
             assert option in told, (verb, option)
+
+
+def test_every_picture_is_there_small_and_told_in_words(halves: tuple[str, str], root: Path) -> None:
+    folder = root / "docs/guide"
+    shown = re.findall(r'<img src="([^"]+)" width="\d+" alt="([^"]{20,})">', "".join(halves))
+    assert {folder / path for path, _ in shown} == set((folder / "pictures").iterdir())
+    assert all((folder / path).stat().st_size < 40_000 for path, _ in shown)
