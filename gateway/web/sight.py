@@ -11,6 +11,7 @@ from gateway.errors import WishError
 from gateway.language import say
 from gateway.outcome import OutcomeWish, record_words, standing
 from gateway.outcome import tell as found_out
+from gateway.snippet import csv_lines, unpacked
 from gateway.web.asked import Asked, Row
 from gateway.web.picture import CURVES_A_PAGE, Pictures
 from gateway.web.session import Role
@@ -97,8 +98,23 @@ async def alert(asked: Asked) -> Response:
     beside = standing(gateway, alert)
     return await asked.page(
         "alert.html", alert=alert, model=model, pictures=pictures, devices=view.devices_of(alert),
+        raw=gateway.store.snippet(alert.id) is not None,
         outcome=beside.outcome, costs=list(cost_lines(alert, beside.cost)), record=record_words(beside.record),
     )  # fmt: skip
+
+
+async def around(asked: Asked) -> Response:
+    """The raw samples around an alert, as `guet replay` reads them."""
+    from starlette.responses import Response as Answer
+
+    alert = asked.view.alert(asked.request.path_params["name"])
+    kept = asked.gateway.store.snippet(alert.id) if alert is not None else None
+    if alert is None or kept is None:
+        said = asked.speech("Aucune mesure brute n'est gardée autour de cette alerte.")
+        return await asked.told(404, asked.speech("Page introuvable"), said)
+    text = "\n".join([*csv_lines(unpacked(kept), alert.raised_s), ""])
+    headers = {"Content-Disposition": f'attachment; filename="{alert.id}.csv"'}
+    return Answer(text, media_type="text/csv", headers=headers)
 
 
 async def tell(asked: Asked) -> Response:
@@ -160,6 +176,7 @@ ROWS = (
     Row("/", overview, Role.VIEWER),
     Row("/device/{name}", device, Role.VIEWER),
     Row("/alert/{name}", alert, Role.VIEWER, tell, Role.OFFICER),
+    Row("/alert/{name}/readings.csv", around, Role.VIEWER),
     Row("/api/overview.json", overview_json, Role.VIEWER),
     Row("/style.css", style, Role.NOBODY),
     Row("/icon.svg", icon, Role.NOBODY),

@@ -137,6 +137,8 @@ WORDS: dict[str, str] = {
         "The model in service today has another fingerprint than the one that raised this alert.",
     "À quoi il sert": "What it is for",
     "À quoi il ne sert pas": "What it is not for",
+    "Les mesures brutes autour de l'alerte (CSV)": "The raw samples around the alert (CSV)",
+    "Aucune mesure brute n'est gardée autour de cette alerte.": "No raw samples are kept around this alert.",
     "Mesures autour du début": "Measurements around the onset",
     "Aucun bilan n'est gardé pour ces points autour de cette date.":
         "No summary is kept for these points around that date.",

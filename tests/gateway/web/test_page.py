@@ -17,6 +17,7 @@ from gateway.alert import AlertKind, Baseline, Reason, Severity
 from gateway.inference import Model, load_card
 from gateway.reading import Flaw, Quality, Snapshot
 from gateway.recent import LENGTH
+from gateway.snippet import Samples, packed
 from gateway.web import page as web_page
 from gateway.web.page import HEADERS, MOST_CONNECTIONS
 from gateway.web.sight import REFRESH_S
@@ -200,6 +201,25 @@ async def test_an_alert_on_one_page(house: House) -> None:
     assert page.words.count("alerte 14 janv. 22:00") >= 2
     assert page.of("svg", "role").count("img") == 2, "flow and pressure"
     assert re.search(r"avant le début 4,\d\d 8,\d\d 1\d,\d depuis le début", page.words)
+
+
+async def test_the_raw_samples_around_an_alert_can_be_fetched(tmp_path: Path) -> None:
+    alert = a_leak()
+    async with a_house(tmp_path, alerts=(alert,), run=False) as house:
+        path = f"/alert/{alert.id}/readings.csv"
+        assert path not in Page(await house.page(f"/alert/{alert.id}")).of("a", "href")
+        assert (await house.http.get(path)).status_code == 404
+        samples = Samples("debit-entree/flow", "m3/h", [-60.0, 0.0, 60.5], [9.25, None, 15.125])
+        house.gateway.store.keep_snippet(alert.id, packed([samples]))
+        await house.gateway.store.flush()
+        assert path in Page(await house.page(f"/alert/{alert.id}")).of("a", "href")
+        answer = await house.http.get(path)
+        assert answer.headers["content-type"].startswith("text/csv")
+        rows = answer.text.splitlines()
+    assert rows[0] == "time,point,value,unit"
+    assert [row.partition(",")[2] for row in rows[1:]] == [
+        "debit-entree/flow,9.25,m3/h", "debit-entree/flow,,m3/h", "debit-entree/flow,15.125,m3/h",
+    ]  # fmt: skip
 
 
 async def test_an_alert_of_a_rule_about_a_device_without_data(tmp_path: Path) -> None:
