@@ -39,13 +39,15 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Network(Closed):
-    """The file of the network: int8 in, int8 out. steps, channels: the shape of its input, channels by name in order."""
+    """The file of the network: int8 in, int8 out. steps, channels: the shape of its input, channels by name in order.
+    forecast: beside the score it gives what it expected of each step, in the window's own units."""
 
     file: str = Field(pattern=r"^[a-z0-9_]+\.tflite$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     bytes: int = Field(gt=0, le=32768)
     steps: int = Field(gt=0)
     channels: list[str] = Field(min_length=1)
+    forecast: bool = False
 
 
 class DecisionTable(Closed):
@@ -155,7 +157,7 @@ class Card(Closed):
     purpose: str
     not_for: str
     kind: AlertKind
-    window: Literal["sector", "lamp", "lift", "rig", "bin"]
+    window: Literal["sector", "lamp", "lift", "rig", "bin", "building"]
     decides: Literal["model", "rule"]
     explains: Literal["scorer", "evidence"] = "evidence"
     model: Network | None = None
@@ -186,7 +188,11 @@ class Model:
         self.decision = Decision(**card.decision.model_dump())
         self._interpreter = interpreter
         if interpreter is not None:
-            self._input, self._output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+            self._input = interpreter.get_input_details()[0]
+            # The score is the one value; the order of outputs is the converter's.
+            self._output, *self._more = sorted(
+                interpreter.get_output_details(), key=lambda one: int(one["shape"].prod())
+            )
 
     @property
     def refused(self) -> bool:
@@ -227,6 +233,17 @@ class Model:
         """An int8 output as a score."""
         scale, zero = self._output["quantization"]
         return float((raw - zero) * scale)
+
+    def informed(self, features: Features) -> Features:
+        """The same, told by the network's own forecast where it gives one and decides."""
+        if self._interpreter is None or features.informed is None or not self._more:
+            return features
+        self.score(features.x)
+        output = self._more[0]
+        scale, zero = output["quantization"]
+        return features.informed(
+            (self._interpreter.get_tensor(output["index"]).reshape(-1).astype(float) - zero) * scale
+        )
 
     def severity(self, score: float) -> Severity:
         """How soon somebody must act on an alert of this score."""
@@ -329,9 +346,11 @@ def _misfits(folder: Path, network: Network, interpreter: Any) -> list[str]:
     if len(given) != 1 or given[0]["shape"].tolist() != wanted:
         found = [tensor["shape"].tolist() for tensor in given]
         faults.append(f"{where}: model.steps, model.channels: expected an input of {wanted}, the file has {found}")
-    if len(results) != 1 or int(results[0]["shape"].prod()) != 1:
+    sizes = [1, network.steps] if network.forecast else [1]
+    if sorted(int(one["shape"].prod()) for one in results) != sizes:
         faults.append(
-            f"{where}: model.file: expected one output of one value, got {[r['shape'].tolist() for r in results]}"
+            f"{where}: model.file, model.forecast: expected outputs of {' and '.join(map(str, sizes))} value(s), got "
+            f"{[r['shape'].tolist() for r in results]}"
         )
     types = {tensor["dtype"].__name__ for tensor in (*given, *results)}
     if types != {"int8"}:

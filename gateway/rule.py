@@ -20,6 +20,7 @@ SILENT_AFTER_PERIODS = 8
 def alert_of(subject: str, model: Model, verdict: Verdict, features: Features, now_s: float) -> Alert:
     """The alert that a raised verdict stands for, with why, how sure, and what would have changed it."""
     card, score = model.card, verdict.score if verdict.score is not None else 0.0
+    features = model.informed(features)
     reasons = reasons_of(model.judge, features)
     return Alert(
         id=alert_id(card.kind, subject, now_s),

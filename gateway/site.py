@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import InitVar, dataclass, field, replace
+from datetime import date
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +30,7 @@ from gateway.codec.slcan import Bitrate
 from gateway.command import public_key
 from gateway.cost import CostEntry
 from gateway.errors import ProfileError, SiteError
+from gateway.holiday import SchoolZone
 from gateway.lighting import arc_power_level
 from gateway.permit import Permit, PermitEntry
 from gateway.point import NAME as POINT_NAME
@@ -52,7 +54,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 LINE = r"^(1200|2400|4800|9600|19200|38400|57600|115200) 8[NEO][12]$"
 RECORDED_UNITS = {
     "flow": "m3/h", "pressure": "bar", "temperature": "Cel", "neighbours": "Cel", "power": "W", "level": "%",
-    "output": "%", "source_voltage": "V", "door_current": "mA", "door_speed": "mm/s",
+    "output": "%", "source_voltage": "V", "door_current": "mA", "door_speed": "mm/s", "energy": "kW.h", "air": "Cel",
 }  # fmt: skip
 """The unit of a recorded point by its role in a watch, where the recording does not say another; "1" for other roles."""
 
@@ -226,12 +228,34 @@ class DeviceEntry(Closed):
         return every
 
 
+def span_of(text: str) -> tuple[date, date]:
+    """The first and last day of "2026-12-24" or "2026-12-24/2027-01-02". Raises ValueError."""
+    first, _, last = text.partition("/")
+    return date.fromisoformat(first), date.fromisoformat(last or first)
+
+
 class WatchEntry(Closed):
-    """A model applied to named points, by role."""
+    """A model applied to named points, by role. Of a building: school_zone: the zone whose school holidays close it; closed:
+    further days or spans of days ("2026-12-24", "2026-12-24/2027-01-02", both ends included) on which it is shut."""
 
     name: str = Field(pattern=NAME)
     model: str
     inputs: dict[str, list[str]] = Field(min_length=1)
+    school_zone: SchoolZone | None = None
+    closed: list[str] = []
+
+    @field_validator("closed")
+    @classmethod
+    def _spans(cls, closed: list[str]) -> list[str]:
+        for text in closed:
+            first, last = span_of(text)
+            if last < first:
+                raise ValueError(f"{text!r}: expected the first day before the last one")
+        return closed
+
+    def is_closed(self, day: date) -> bool:
+        """Whether `closed` says that the building is shut on that day."""
+        return any(first <= day <= last for first, last in map(span_of, self.closed))
 
 
 class _File(Closed):

@@ -30,6 +30,8 @@ hour of them judged."""
 def window_of(kind: str, entry: WatchEntry, zone: tzinfo) -> Window:
     """A new window of the kind that a model's card names; zone: the site's. Raises ModelError when there is no such kind,
     ValueError when the inputs are not such a window's."""
+    if kind != "building" and (entry.school_zone is not None or entry.closed):
+        raise ValueError(f"school_zone, closed: expected of a building's watch; {entry.model!r} has no use for them")
     match kind:
         case "sector":
             from gateway.window.sector import SectorWindow
@@ -51,7 +53,13 @@ def window_of(kind: str, entry: WatchEntry, zone: tzinfo) -> Window:
             from gateway.window.bin import BinWindow
 
             return BinWindow(entry.inputs, zone)
-    known = "sector, lamp, lift, rig or bin"
+        case "building":
+            from gateway.window.building import BuildingWindow
+            from gateway.window.habit import Calendar
+
+            calendar = Calendar(zone, entry.school_zone, entry.is_closed)
+            return BuildingWindow(entry.inputs, zone, calendar, entry.school_zone is not None)
+    known = "sector, lamp, lift, rig, bin or building"
     raise ModelError([f"watch {entry.name!r}: the card of {entry.model!r} asks for window {kind!r}; use {known}"])
 
 

@@ -1,7 +1,8 @@
 """Windows: the recent past of a watch's points, as the features that a model or a rule judges.
 
 A window is causal (what it gives for an hour depends on nothing later), takes summaries in order of time, tolerates gaps,
-and is the same code in training, replay and service. One file a kind of watch: `sector` (water), `lamp`, `lift`, `rig`.
+and is the same code in training, replay and service. One file a kind of watch: `sector` (water), `lamp`, `lift`, `rig`,
+`bin`, `building`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class Features:
     ease: these features as they would be had some points, by name, departed from their usual by only a share (0 to 1) of
     what they did; what explains a score asks for it (gateway.explanation). None where a window cannot say.
     certain: something that needs no network, such as a device that reports its own failure. suspects: sensors that measure
-    something else than what they are there for, each with why; the weight is how sure that is, above 1.
+    something else than what they are there for, each with why; the weight is how sure that is, above 1. informed: the same
+    features with reasons told by a network's forecast of each step; None where a window makes nothing of one.
     """
 
     time_s: float
@@ -41,6 +43,7 @@ class Features:
     ease: Callable[[Mapping[str, float]], Features] | None = None
     certain: bool = False
     suspects: Sequence[Reason] = ()
+    informed: Callable[[NDArray[np.float64]], Features] | None = None
 
 
 class Window(Protocol):

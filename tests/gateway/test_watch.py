@@ -207,7 +207,7 @@ def test_summaries_that_are_too_long_for_a_window_are_known_before_anything_star
 
 
 def test_a_window_that_there_is_not_is_a_fault_of_the_card() -> None:
-    with pytest.raises(ModelError, match="use sector, lamp, lift, rig or bin"):
+    with pytest.raises(ModelError, match="use sector, lamp, lift, rig, bin or building"):
         window_of("tide", ENTRY, UTC)
 
 
