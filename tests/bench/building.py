@@ -84,7 +84,7 @@ def live(seed: int, families: tuple[str, ...]) -> Lived:
     return Lived(by_model, kept.lives(), kept.sizes.tolist())
 
 
-def run(batches: int = 10, seed: int = 0, jobs: int = 2) -> dict[str, Any]:
+def run(batches: int = 6, seed: int = 0, jobs: int = 2) -> dict[str, Any]:
     """Faults found by family and size, days until then, false alerts, with 95 % intervals, by model and by its rivals."""
     plan = [(MINE + seed + n, FAMILIES if n % 2 else ()) for n in range(2 * batches)]
     model = load_model(FOLDER)
