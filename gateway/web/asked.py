@@ -19,7 +19,7 @@ from gateway.desk import Taken
 from gateway.errors import GuetError, StoreError
 from gateway.language import say, speaking
 from gateway.web.curve import svg
-from gateway.web.door import COOKIE, Door, TooSoon, from_here
+from gateway.web.door import COOKIE, Door, TooSoon, from_here, policy
 from gateway.web.picture import title_of
 from gateway.web.session import Role, Session, is_ours
 from gateway.web.view import View
@@ -193,14 +193,6 @@ def work() -> tuple[tuple[str, str], ...]:
         ("/leave", say("Partir", "Leave")),
         ("/settings", say("Réglages", "Settings")),
         ("/passwords", say("Mots de passe", "Passwords")),
-    )
-
-
-def policy(form_action: str) -> str:
-    """What a browser is to allow a page of ours."""
-    return (
-        "default-src 'none'; style-src 'self'; img-src 'self'; "
-        f"form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"
     )
 
 

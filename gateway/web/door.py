@@ -100,3 +100,11 @@ def from_here(origin: str | None, referer: str | None, host: str) -> bool:
     except ValueError:
         return False
     return found.scheme in ("http", "https") and found.netloc.lower() == host.lower()
+
+
+def policy(form_action: str) -> str:
+    """What a browser is to allow a page of ours."""
+    return (
+        "default-src 'none'; style-src 'self'; img-src 'self'; "
+        f"form-action {form_action}; frame-ancestors 'none'; base-uri 'none'"
+    )

@@ -11,16 +11,15 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.desk import Desk
 from gateway.language import speaking
-from gateway.web import enter, hardware, parting, search, setting, sight, visit
-from gateway.web.asked import Answer, Asked, House, Press, Row, policy
-from gateway.web.door import Door
+from gateway.web.door import Door, policy
 from gateway.web.work import Errands
 
 if TYPE_CHECKING:
@@ -29,17 +28,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from gateway.app import Gateway
-
-ROWS: tuple[Row, ...] = (
-    *sight.ROWS,
-    *enter.ROWS,
-    *visit.ROWS,
-    *search.ROWS,
-    *parting.ROWS,
-    *hardware.ROWS,
-    *setting.ROWS,
-)
-"""Every path that there is."""
+    from gateway.web.asked import House, Row
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +60,13 @@ async def serve(
     verbs' jobs are, too. door: of `door_of`, where who is signed in outlasts this gateway."""
     door = door_of(gateway.store.path.parent, sock, door)
     errands = Errands(gateway, desk or Desk())
-    house = House(gateway, door, Press(), errands, progress)
-    serving = asyncio.create_task(_serve(house, sock), name="page")
+
+    def built() -> ASGIApp:
+        from gateway.web.asked import House, Press
+
+        return application(House(gateway, door, Press(), errands, progress))
+
+    serving = asyncio.create_task(_serve(_Late(built), sock), name="page")
     try:
         yield
     finally:
@@ -90,7 +84,7 @@ def door_of(folder: Path, sock: socket.socket, before: Door | None = None) -> Do
     return Door(folder, ipaddress.ip_address(sock.getsockname()[0]).is_loopback)
 
 
-async def _serve(house: House, sock: socket.socket) -> None:
+async def _serve(app: ASGIApp, sock: socket.socket) -> None:
     """Until cancelled; then what is under way gets a short while."""
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -122,7 +116,7 @@ async def _serve(house: House, sock: socket.socket) -> None:
 
     try:
         config = uvicorn.Config(
-            application(house), log_config=None, log_level="warning", access_log=False, lifespan="off",
+            app, log_config=None, log_level="warning", access_log=False, lifespan="off",
             http=Line, ws="none", proxy_headers=False, server_header=False,
             timeout_keep_alive=5, timeout_graceful_shutdown=int(END_WITHIN_S) - 1,
         )  # fmt: skip
@@ -139,11 +133,22 @@ async def _serve(house: House, sock: socket.socket) -> None:
         log.exception("page: ended by a fault; the gateway goes on without it")
 
 
+@cache
+def rows() -> tuple[Row, ...]:
+    """Every path that there is. What is behind them is loaded with the first visitor."""
+    from gateway.web import enter, hardware, parting, search, setting, sight, visit
+
+    modules = (sight, enter, visit, search, parting, hardware, setting)
+    return tuple(row for module in modules for row in module.ROWS)
+
+
 def application(house: House) -> ASGIApp:
     """The pages as an ASGI application."""
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.routing import Route
+
+    from gateway.web.asked import Answer, Asked
 
     async def nowhere(request: Request, error: Exception) -> Response:
         with speaking((asked := Asked(request, house)).speech.lang):
@@ -158,8 +163,24 @@ def application(house: House) -> ASGIApp:
             )
             return await asked.told(500, asked.speech("La page n'a pas pu être faite"), text)
 
-    routes = [Route(row.path, Answer(house, row)) for row in ROWS]
+    routes = [Route(row.path, Answer(house, row)) for row in rows()]
     return _Guard(Starlette(routes=routes, exception_handlers={HTTPException: nowhere, Exception: failed}))
+
+
+class _Late:
+    """An application that is built, in a thread, when somebody first comes: a gateway without visitors need not carry it,
+    and one with devices to read need not wait for it."""
+
+    def __init__(self, build: Callable[[], ASGIApp]) -> None:
+        self._build, self._app, self._one_at_a_time = build, None, asyncio.Lock()
+
+    _app: ASGIApp | None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self._one_at_a_time:
+            if self._app is None:
+                self._app = await asyncio.to_thread(self._build)
+        await self._app(scope, receive, send)
 
 
 class _Guard:

@@ -18,7 +18,7 @@ from gateway.patience import FREE_TRIES
 from gateway.web import asked, door
 from gateway.web.asked import MOST_FORM_BYTES
 from gateway.web.door import COOKIE, Door
-from gateway.web.page import ROWS
+from gateway.web.page import rows
 from gateway.web.password import FILES, draw
 from gateway.web.session import IDLE_S, LONGEST_WAIT_S, Role
 from tests.gateway.web.conftest import House, a_house
@@ -181,7 +181,7 @@ async def test_who_waited_comes_in(tmp_path: Path) -> None:
 async def test_on_the_network_nothing_is_read_without_a_password(tmp_path: Path) -> None:
     """The address that it listens on decides, not who asks: whoever puts something in front of it has chosen to."""
     async with a_house(tmp_path, history=False, run=False, page="0.0.0.0:0") as house:
-        for row in ROWS:
+        for row in rows():
             path = re.sub(r"\{\w+\}", "debit-entree", row.path)
             answer = await house.http.get(path)
             if row.reads is Role.NOBODY and row.get is not None:
@@ -203,7 +203,7 @@ async def test_every_form_takes_the_role_that_the_table_says(shop: House) -> Non
     viewer = await shop.signed_in(Role.VIEWER)
     secret = await viewer.secret()
     tried = 0
-    for row in ROWS:
+    for row in rows():
         if row.post is None or row.sends <= Role.VIEWER:
             continue
         kind = "multipart/form-data; boundary=b" if row.file else KIND["content-type"]
@@ -310,7 +310,7 @@ async def test_wrong_methods_are_told_which_there_are(shop: House) -> None:
     ):
         answer = await shop.http.request(method, path)
         assert answer.status_code == 405
-        row = next(row for row in ROWS if row.path == path)
+        row = next(row for row in rows() if row.path == path)
         assert answer.headers["allow"] == ", ".join(row.methods)
     assert (await raw(shop.port, b"TRACE / HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")).split()[
         1
