@@ -7,6 +7,7 @@ from typing import Protocol
 
 from gateway.clash import rule_faults
 from gateway.condition import ConditionEntry
+from gateway.gear import group_faults
 from gateway.permit import Origin, Permit, PermitEntry, merged, permit_faults, unwritable
 from gateway.point import AnyPoint
 from gateway.profile import Profile
@@ -22,6 +23,9 @@ class Known(Protocol):
 
     @property
     def profile(self) -> Profile: ...
+
+    @property
+    def bus(self) -> str: ...
 
     @property
     def points(self) -> Mapping[str, AnyPoint]: ...
@@ -73,6 +77,7 @@ def _streets(entries: Entries, devices: Mapping[str, Known], untold: Collection[
         for key, point, units in _sensors(street, lamps):
             if point.partition("/")[0] not in untold:
                 yield from (f"{where}.{fault}" for fault in _wrong_input(key, point, units, devices))
+    yield from group_faults(entries.lighting, {name: one for name, one in devices.items() if name not in untold})
 
 
 def _sensors(street: LightingEntry, lamps: Sequence[str]) -> Iterator[tuple[str, str, tuple[str, ...]]]:

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 WRITES = 3
 """How often a device is told the same thing, when it says nothing or does not move."""
 READ_BACK_PAUSE_S = 0.15
+SUPERSEDED = "not read back: something else was wanted before"
 LONGEST_WAIT_S = 60.0
 """Site time between two looks at the leases, at the most."""
 
@@ -61,7 +62,7 @@ class Action:
 class Done:
     """What came of an action. read_back: what the device says after it; None when it said nothing, and for a point that can
     only be written, where `confirmed` means that the device confirmed the write. dry_run: it was let through and not
-    written."""
+    written. superseded: something else was wanted before it was read back."""
 
     action: Action
     time_s: float
@@ -70,6 +71,7 @@ class Done:
     while_offline: bool
     error: str = ""
     dry_run: bool = False
+    superseded: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The audit record's body (central/contract/audit.schema.json)."""
@@ -107,6 +109,7 @@ class Gate:
         self._site, self.ledger, self._writers, self._clock = site, ledger, writers, clock
         self._online, self._record, self._look, self._remember = online, record, look, remember
         self._busy: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._reading_back: dict[str, asyncio.Timeout] = {}
         self.changed = asyncio.Event()
         """Set when a lease or an input of an interlock is another."""
 
@@ -124,16 +127,20 @@ class Gate:
             if self._site.dry_run or action.dry_run or (permit is not None and permit.dry_run):
                 return self._as_if(action)
             done = await self._write(action, device, point, writer, wanted, permit)
-        if not done.confirmed and action.origin in (Origin.RULE, Origin.REMOTE):
+        if not done.confirmed and not done.superseded and action.origin in (Origin.RULE, Origin.REMOTE):
             await self._return(action.point, f"non relu : {done.error}")
         return done
 
-    async def ensure(self, action: Action) -> Done | None:
-        """As `perform`, unless the device shows the value already (None): for what wears out when it is written. Raises
-        ActionError, and BusError when the device cannot be asked."""
+    async def ensure(self, action: Action, instead_of: Collection[float] | None = None) -> Done | None:
+        """As `perform`, unless the device shows the value already (None): for what wears out when it is written. instead_of:
+        only if it shows one of these; any other was set by somebody else. Raises ActionError, and BusError when the device
+        cannot be asked."""
         device, point, writer, wanted = self._writable(action)
-        if await writer.read_point(device, point) == wanted:
+        shown = await writer.read_point(device, point)
+        if shown == wanted:
             return None
+        if instead_of is not None and shown not in instead_of:
+            raise ActionError(f"{action.point}: somebody else set it to {shown}; it is left so, nothing was written")
         return await self.perform(action)
 
     def _as_if(self, action: Action) -> Done:
@@ -148,22 +155,28 @@ class Gate:
         self, action: Action, device: Device, point: AnyPoint, writer: Writer, wanted: float, permit: Permit | None
     ) -> Done:
         loop = asyncio.get_running_loop()
-        until_s = loop.time() + (permit.read_back_s if permit is not None else READ_BACK_S)
+        patience_s = permit.read_back_s if permit is not None else READ_BACK_S
         read_back: float | None = None
-        error = "interrupted before it was done"
-        seen, writes, write = math.nan, 0, True
+        error, superseded = "interrupted before it was done", False
+        seen, writes, write, until_s = math.nan, 0, True, math.inf
         try:
             while True:
                 try:
                     if write:
                         writes += 1
                         await writer.write(device, point, action.value)
+                        until_s = min(until_s, loop.time() + patience_s)
                     if point.write_only:  # the device's confirmation of the write is all there is
                         error = ""
                         break
-                    read_back = await writer.read_point(device, point)
+                    async with asyncio.timeout(None) as limit:  # `supersede` ends it
+                        self._reading_back[action.point] = limit
+                        read_back = await writer.read_point(device, point)
                 except BusError as problem:
-                    error, write = str(problem), True
+                    error, write, until_s = str(problem), True, min(until_s, loop.time() + patience_s)
+                except TimeoutError:
+                    error, superseded = SUPERSEDED, True
+                    break
                 else:
                     if read_back == wanted:
                         error = ""
@@ -171,20 +184,37 @@ class Gate:
                     error = f"expected {wanted:g} back, got {read_back}"
                     # One that is on its way must not be told again, or its fade would begin anew.
                     write, seen = read_back is None or read_back == seen, math.nan if read_back is None else read_back
+                finally:
+                    self._reading_back.pop(action.point, None)
                 if (write and writes == WRITES) or loop.time() >= until_s:
                     break
                 await asyncio.sleep(READ_BACK_PAUSE_S)
         finally:  # what was begun is told, even if the gateway ends in the middle of it
-            done = Done(action, self._clock.now(), read_back, not error, not self._online(), error)
-            if error:
+            done = Done(
+                action, self._clock.now(), read_back, not error, not self._online(), error, superseded=superseded
+            )
+            if error and not superseded:
                 log.warning("point=%s action not confirmed: %s", action.point, error)
             self._account(done)
         return done
 
+    def allows(self, point: str, value: float, origin: Origin) -> bool:
+        """Whether it might be written now, as far as permits, interlocks and the law go."""
+        return self.ledger.refusal(point, value, origin, self._clock.monotonic(), self._look()) is None
+
+    def supersede(self, point: str) -> bool:
+        """Something else is wanted of a point that was told and is being read back: that is not waited for any more (True),
+        where the point may be told again at once. What it is told next is read back in its place."""
+        permit = self.ledger.permits.get(point)
+        if point not in self._reading_back or permit is None or permit.every_s or permit.dwell_s:
+            return False
+        self._reading_back.pop(point).reschedule(-math.inf)
+        return True
+
     def _account(self, done: Done) -> None:
         """Into the ledger and the audit trail."""
         action, now_s = done.action, self._clock.monotonic()
-        if done.confirmed:
+        if done.confirmed or done.superseded:
             self.ledger.wrote(action.point, action.value, action.origin, now_s, action.lease_s)
         elif action.origin is not Origin.FAIL_SAFE:
             self.ledger.tried(action.point, action.value, action.origin, now_s)

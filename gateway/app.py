@@ -209,7 +209,7 @@ class Gateway:
         )
         self.nodes = Nodes(writers, store, clock, self.gate.tell_time)
         self.acting = Acting(cycle, self.gate, clock, self._picture, self._decided, self._record_refusal)
-        self._kept = site.kept_levels
+        self._kept = site.kept
         moved = (self.live.moved, self.acting.moved)
         self.timekeeper = Timekeeper(
             store, self.judge, clock, lambda: self.online, self._remember, self._judging, moved
@@ -294,7 +294,7 @@ class Gateway:
         self._later(self.store.decide({f"refusals/{device}": refusals.as_json()}), f"remember {device}")
 
     def _returned(self, device: Device, since_s: float | None) -> None:
-        if device.profile.setup or any(point.startswith(f"{device.name}/") for point in self._kept):
+        if device.profile.setup or device.name in self._kept:
             self._later(self._set_up(device), f"set up {device.name}")
         if tended(device):
             self._later(self.nodes.tend(device, since_s), f"tend {device.name}")
@@ -307,14 +307,11 @@ class Gateway:
                 await self.gate.perform(Action(f"{device.name}/{setting.point}", setting.value, reason, Origin.SETUP))
             except ActionError as error:
                 log.error("device=%s not set up: %s", device.name, error)
-        for point, level in self._kept.items():
-            if split_point(point)[0] != device.name:
-                continue
-            reason = "niveau que le ballast garde pour lui : secteur ou bus coupé"
+        for one in self._kept.get(device.name, ()):
             try:
-                await self.gate.ensure(Action(point, level, reason, Origin.SETUP))
+                await self.gate.ensure(Action(one.point, one.value, one.reason, Origin.SETUP), one.instead_of)
             except (ActionError, BusError) as error:
-                log.error("point=%s not kept: %s", point, error)
+                log.error("point=%s not kept: %s", one.point, error)
 
     def _later(self, work: Coroutine[Any, Any, object], name: str) -> None:
         """Does something beside the field loop; what fails is logged and tried again when it next comes up."""

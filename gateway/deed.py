@@ -30,13 +30,15 @@ PATIENCE_S = 60.0
 AGAIN_S, AGAIN_AT_LEAST_S = 30.0, 600.0
 """After how long what a device did not confirm is tried again; doubled each time, up to the second."""
 REFUSED_AGAIN_S = 10.0
+"""After how long what the gate refused is tried again, where nothing that it looks at changes; doubled each time."""
 
 
 @dataclass(slots=True)
 class _Told:
     """What became of a point. shown: the value as the device gives it back; since_s: site time, UTC, when it took it;
-    again_s: monotonic, when it may be tried again; refused: why not, the last time; missed: something else was wanted while
-    it was being told."""
+    again_s: monotonic, when it may be tried again; refused: why not, the last time; refusals: how often in a row; barred: by
+    an interlock, a law or who outranks it, so that it is tried at once when that is over; missed: something else was wanted
+    while it was being told."""
 
     value: float | None = None
     shown: float | None = None
@@ -45,6 +47,8 @@ class _Told:
     again_s: float = -math.inf
     failures: int = 0
     refused: str = ""
+    refusals: int = 0
+    barred: bool = False
     missed: bool = False
 
 
@@ -67,6 +71,8 @@ class Acting:
         """Set when an input of a decision is another."""
         self._told: dict[str, _Told] = {}
         self._doing: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[str] = set()
+        """Of those, the ones whose read-back was given up because something else is wanted."""
         self._remembered: dict[str, Any] = {}
 
     async def run(self, waits: Callable[[], bool], strays: Callable[[str, float, float], bool]) -> None:
@@ -92,9 +98,10 @@ class Acting:
                     self._decided(self._remembered, decision.alerts)
                 await self._pause(self._until_s(picture.time_s))
         finally:
-            for task in self._doing.values():
+            doing = list(self._doing.values())
+            for task in doing:
                 task.cancel()
-            await asyncio.gather(*self._doing.values(), return_exceptions=True)
+            await asyncio.gather(*doing, return_exceptions=True)
 
     def moved(self, by_s: float) -> None:
         """The clock was set: it now says `by_s` more than it did."""
@@ -125,7 +132,10 @@ class Acting:
         """Has a point told what is wanted, unless it is so, or is being told, or has to wait."""
         told = self._told.setdefault(point, _Told())
         if point in self._doing:
-            told.missed = told.missed or told.value != wanted.value or told.origin is not wanted.origin
+            if told.value != wanted.value or told.origin is not wanted.origin:
+                told.missed = True
+                if self._gate.supersede(point):
+                    self._ending.add(point)
             return
         hold = self._gate.ledger.holds.get(point)
         held = hold is not None and hold.origin is wanted.origin and hold.value == wanted.value
@@ -134,10 +144,11 @@ class Acting:
             self._gate.ledger.renew(point, self._clock.monotonic())
             return
         if self._clock.monotonic() < told.again_s and told.value == wanted.value and told.origin is wanted.origin:
-            return
+            freed = told.barred and self._gate.allows(point, wanted.value, wanted.origin)
+            if not freed:
+                return
         task = asyncio.get_running_loop().create_task(self._do(point, wanted, told), name=f"act {point}")
         self._doing[point] = task
-        task.add_done_callback(lambda _: self._doing.pop(point, None))
 
     async def _do(self, point: str, wanted: Wanted, told: _Told) -> None:
         fresh = told.value != wanted.value or told.origin is not wanted.origin
@@ -145,19 +156,28 @@ class Acting:
         try:
             done = await self._gate.perform(Action(point, wanted.value, wanted.reason, wanted.origin))
         except ActionError as error:
-            wait_s = error.wait_s if isinstance(error, NotNow) else REFUSED_AGAIN_S
+            if isinstance(error, NotNow):
+                wait_s = error.wait_s
+            else:
+                told.refusals = 1 if fresh else told.refusals + 1
+                wait_s = min(AGAIN_AT_LEAST_S, REFUSED_AGAIN_S * 2.0 ** min(told.refusals - 1, 10))
+                if fresh or told.refused != str(error):
+                    self._tell(wanted, point, str(error))
             told.again_s = self._clock.monotonic() + max(0.1, wait_s)
-            if not isinstance(error, NotNow) and (fresh or told.refused != str(error)):
-                self._tell(wanted, point, str(error))
-            told.refused = str(error)
+            told.refused, told.barred = str(error), not self._gate.allows(point, wanted.value, wanted.origin)
         else:
             told.since_s, told.refused, told.shown = self._clock.now(), "", done.read_back
-            told.failures = 0 if done.confirmed or done.dry_run else told.failures + 1
+            told.barred, told.refusals = False, 0
+            told.failures = 0 if done.confirmed or done.dry_run or done.superseded else told.failures + 1
             pause_s = min(AGAIN_AT_LEAST_S, AGAIN_S * 2.0 ** min(told.failures - 1, 10)) if told.failures else 0.0
             told.again_s = self._clock.monotonic() + pause_s
+        finally:
+            del self._doing[point]
+            self._ending.discard(point)
         if told.missed or told.failures or told.refused:
             told.missed = False
-            self.news.set()
+            if not self._ending:  # those that end in a moment are decided on together, and told together
+                self.news.set()
 
     def _tell(self, wanted: Wanted, point: str, error: str) -> None:
         log.warning("point=%s refused: %s", point, error)

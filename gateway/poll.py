@@ -1,11 +1,12 @@
 """Polling: plan + link + codec -> snapshots. Failures of a device or a port end here, as the quality of its readings.
 
 One task a bus. A device that does not answer is declared lost on time *and* count, then probed with a growing pause, so
-that it costs the others next to nothing; the first answer, to a read or to a write, puts it back. Every procedure holds
-the bus alone. A write waits for the procedure that is under way and goes before reads that wait; after WRITES_IN_A_ROW of
-them a read has its turn. A device that refuses a request because it has not all of its places is asked for less, at once,
-and what it refuses is remembered. What came garbled, or from a busy device, or not at all from one that answered before, is
-asked for once more within the visit.
+that it costs the others next to nothing; the first answer, to a read or to a write, puts it back. Every procedure has its
+turn on the bus (`turns`): writes go before read-backs, those before polls, and what is brief even between two requests of a
+long procedure. What all devices of a group are to be told goes as one command, where the codec has such (`together`). A
+device that refuses a request because it has not all of its places is asked for less, at once, and what it refuses is
+remembered. What came garbled, or from a busy device, or not at all from one that answered before, is asked for once more
+within the visit.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gateway.clock import Clock
-from gateway.codec import Limits, PolledCodec, Procedure
+from gateway.codec import GroupCodec, Limits, Place, PolledCodec, Procedure, Span
 from gateway.errors import ActionError, BusError, Busy, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused
 from gateway.health import LOST_AFTER_FAILURES, Health
 from gateway.link import Link
@@ -31,6 +32,8 @@ from gateway.profile import OBSERVED_ONLY
 from gateway.reading import Flaw, FlawKind, Quality, Sink, Snapshot
 from gateway.schedule import Schedule, Turn
 from gateway.site import Device
+from gateway.together import Together
+from gateway.turns import Rank, Turns
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,16 +49,18 @@ out about one device holds nobody up."""
 TRIES_AGAIN_A_VISIT = 1
 BUSY_PAUSE_S = 0.1
 """How long a device that says that it is busy is left alone before it is asked again."""
-WRITES_IN_A_ROW = 4
 WRITE_PROBE_S = 5.0
 """A lost device is written to that often at the most: each try costs the others its silence."""
 
 
-async def run(link: Link, procedure: Procedure[T]) -> T:
-    """Runs a codec's procedure over a link; gives what it returns, raises the BusError it does not handle."""
+async def run(link: Link, procedure: Procedure[T], turns: Turns | None = None) -> T:
+    """Runs a codec's procedure over a link; gives what it returns, raises the BusError it does not handle. turns: of the
+    bus, whose turn it lends where it may."""
     try:
         ask = next(procedure)
         while True:
+            if ask.may_wait and turns is not None:
+                await turns.give_way()
             try:
                 answer = await link.exchange(ask)
             except BusError as error:
@@ -67,38 +72,15 @@ async def run(link: Link, procedure: Procedure[T]) -> T:
         return result
 
 
-class _Turns:
-    """Who uses the bus next: writes before reads, but no more than WRITES_IN_A_ROW of them while a read waits."""
-
-    def __init__(self) -> None:
-        self._held = False
-        self._waiting: dict[bool, deque[asyncio.Future[None]]] = {True: deque(), False: deque()}  # by whether it writes
-        self._writes = 0
-
-    async def take(self, write: bool) -> None:
-        """Waits for the turn; `pass_on` ends it."""
-        if self._held:
-            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting[write].append(mine)
-            try:
-                await mine
-            except asyncio.CancelledError:
-                if not mine.cancelled():  # it was handed over in the same moment
-                    self.pass_on()
-                raise
-        self._held = True
-        self._writes = self._writes + 1 if write else 0
-
-    def pass_on(self) -> None:
-        self._held = False
-        for queue in self._waiting.values():
-            while queue and queue[0].done():
-                queue.popleft()
-        writes, reads = self._waiting[True], self._waiting[False]
-        queue = writes if writes and not (reads and self._writes >= WRITES_IN_A_ROW) else reads
-        if queue:
-            self._held = True  # nobody may come in between
-            queue.popleft().set_result(None)
+async def _to_its_end(asking: Coroutine[Any, Any, T]) -> T:
+    """What it gives. Given up by the caller, it is not broken off: for an answer that may still come the line would be kept
+    longer than what is brief takes."""
+    task = asyncio.get_running_loop().create_task(asking)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 class PolledBus:
@@ -127,7 +109,10 @@ class PolledBus:
         self.visits = plan_visits(devices, codec, self.refusals)
         self._learnt, self._returned = learnt, returned
         self._clock, self._sink = clock, sink
-        self._turns = _Turns()
+        self._turns = Turns()
+        self._together = (
+            Together(codec, {device.number for device in devices}) if isinstance(codec, GroupCodec) else None
+        )
         self._schedule = Schedule()
         self._planned: dict[tuple[str, float, bool], Turn] = {}
         self._rng = random.Random(name)  # noqa: S311 - spreads retries, no secret
@@ -180,7 +165,9 @@ class PolledBus:
         self._learnt(device.name, known)
 
     def forget(self, device: Device) -> None:
-        """Other hardware stands there: what the old one refused says nothing of it."""
+        """Other hardware stands there: what the old one refused says nothing of it, nor its groups."""
+        if self._together is not None:
+            self._together.forget(device.number)
         if self.refusals.get(device.name, NOTHING_REFUSED) != NOTHING_REFUSED:
             self._learn(device, NOTHING_REFUSED)
 
@@ -199,7 +186,6 @@ class PolledBus:
     async def visit(self, visit: Visit) -> None:
         """Reads one device now; whatever happens becomes a snapshot."""
         device, health = visit.device, self.health[visit.device.name]
-        limits = device.limits
         known = self.refusals.get(device.name, NOTHING_REFUSED)
         values: dict[str, float | None] = {}
         flaws: dict[str, Flaw] = {}
@@ -210,7 +196,7 @@ class PolledBus:
             block = waiting.popleft()
             health.requests += 1
             try:
-                data = await self._exchange(device, self.codec.read(device.number, block.span, limits), limits)
+                data = await self._read(device, block.span)
             except BusError as problem:
                 error = problem
                 answered = answered or isinstance(error, Refused)
@@ -268,25 +254,40 @@ class PolledBus:
         if first or back:
             self._returned(device, None if first else since_s)
 
-    async def _exchange(self, device: Device, procedure: Procedure[T], limits: Limits, *, write: bool = False) -> T:
+    async def _exchange(
+        self, device: Device, procedure: Procedure[T], limits: Limits, rank: Rank = Rank.POLL, *, brief: bool = False
+    ) -> T:
         """Runs a procedure while nobody else uses the bus, and not sooner after the last one than the device can take."""
-        loop, turns = asyncio.get_running_loop(), self._turns
-        await turns.take(write)
+        await self._turns.take(rank, brief=brief)
         try:
-            if limits.interval_s or limits.gap_s:
-                ready_s = self._free_at.get(device.name, 0.0)
-                if self._last[0] != device.name:
-                    ready_s = max(ready_s, self._last[1] + limits.gap_s)
-                if (wait_s := ready_s - loop.time()) > 0:
-                    await asyncio.sleep(wait_s)
-            try:
-                return await run(self.link, procedure)
-            finally:
-                self._last = device.name, loop.time()
-                if limits.interval_s:
-                    self._free_at[device.name] = loop.time() + limits.interval_s
+            asking = self._at_turn(device, procedure, limits, lends=not brief)
+            return await (_to_its_end(asking) if brief else asking)
         finally:
-            turns.pass_on()
+            self._turns.pass_on()
+
+    async def _at_turn(self, device: Device, procedure: Procedure[T], limits: Limits, *, lends: bool = False) -> T:
+        """The same, by whoever has the turn. lends: it may be lent; never by what is brief, which may have it lent."""
+        loop = asyncio.get_running_loop()
+        if limits.interval_s or limits.gap_s:
+            ready_s = self._free_at.get(device.name, 0.0)
+            if self._last[0] != device.name:
+                ready_s = max(ready_s, self._last[1] + limits.gap_s)
+            if (wait_s := ready_s - loop.time()) > 0:
+                await asyncio.sleep(wait_s)
+        try:
+            return await run(self.link, procedure, self._turns if lends else None)
+        finally:
+            self._last = device.name, loop.time()
+            if limits.interval_s:
+                self._free_at[device.name] = loop.time() + limits.interval_s
+
+    async def _read(self, device: Device, span: Span, rank: Rank = Rank.POLL, *, brief: bool = False) -> bytes:
+        """The bytes of a span; what they say of the device's groups is taken."""
+        procedure = self.codec.read(device.number, span, device.limits)
+        data = await self._exchange(device, procedure, device.limits, rank, brief=brief)
+        if self._together is not None:
+            self._together.heard(device.number, span, data)
+        return data
 
     async def ask(self, device: Device, procedure: Procedure[T]) -> T:
         """Runs a procedure of the bus's codec in its turn, past the plan. Raises BusError."""
@@ -296,7 +297,7 @@ class PolledBus:
     async def aside(self) -> AsyncIterator[Link]:
         """The link, while nobody else uses the bus: for one question to a device that is not planned, or for the port
         itself, closed and opened with other settings. Polling goes on after it."""
-        await self._turns.take(False)
+        await self._turns.take(Rank.POLL)
         try:
             yield self.link
         finally:
@@ -309,7 +310,7 @@ class PolledBus:
         assert isinstance(point, WritablePoint)
         if device.profile.kind in OBSERVED_ONLY:
             raise ActionError(f"{device.name}: a {device.profile.kind} is observed and never written to")
-        limits, health, loop = device.limits, self.health[device.name], asyncio.get_running_loop()
+        health, loop = self.health[device.name], asyncio.get_running_loop()
         raw = point.encode(value)
         if (
             health.lost_since_s is not None
@@ -318,7 +319,8 @@ class PolledBus:
             raise NoAnswer(f"{device.name}: lost, and written to in vain just now; {health.last_error}")
         self._last_write_s[device.name] = loop.time()
         try:
-            await self._exchange(device, self.codec.write(device.number, point.place, raw, limits), limits, write=True)
+            procedure = self.codec.write(device.number, point.place, raw, device.limits)
+            await self._tell(device, point.place, raw, procedure)
         except Refused:
             self._heard_of(device)
             raise
@@ -328,13 +330,35 @@ class PolledBus:
             raise
         self._heard_of(device)
 
+    async def _tell(self, device: Device, place: Place, raw: bytes, alone: Procedure[None]) -> None:
+        """Writes a place; with the same for others of its group where it can. alone: writes it to this device."""
+        limits, together = device.limits, self._together
+        if together is None or not together.brief(place):
+            await self._exchange(device, alone, limits, Rank.WRITE)
+            return
+        with together.waiting(device.number, place, raw) as telling:
+            await asyncio.sleep(0)  # whoever is to be told the same at once says so now
+            await self._turns.take(Rank.WRITE, brief=True)
+            try:
+                if telling.told:
+                    return
+                lost = {other.number for other in self.devices if self.health[other.name].lost_since_s is not None}
+                group = together.group(telling, lost)
+                if group is None:
+                    await self._at_turn(device, alone, limits)
+                else:
+                    await self._at_turn(device, together.codec.write_group(group, place, raw, limits), limits)
+                    together.told(telling, group)
+            finally:
+                self._turns.pass_on()
+
     async def read_point(self, device: Device, point: AnyPoint) -> float | None:
         """One point, now, past the plan and before it: to see what came of a write. Raises BusError."""
         assert isinstance(point, PolledPoint)
-        limits = device.limits
         size = bytes_of(point)
-        (span,) = self.codec.spans([(point.place, size)], limits)
-        data = await self._exchange(device, self.codec.read(device.number, span, limits), limits, write=True)
+        (span,) = self.codec.spans([(point.place, size)], device.limits)
+        brief = self._together is not None and self._together.brief(point.place)
+        data = await self._read(device, span, Rank.READ_BACK, brief=brief)
         start = span.offsets[point.place]
         return point.decoder()(data[start : start + size])
 

@@ -30,8 +30,8 @@ from gateway.codec.slcan import Bitrate
 from gateway.command import public_key
 from gateway.cost import CostEntry
 from gateway.errors import ProfileError, SiteError
+from gateway.gear import Kept, kept
 from gateway.holiday import SchoolZone
-from gateway.lighting import arc_power_level
 from gateway.permit import Permit, PermitEntry
 from gateway.point import NAME as POINT_NAME
 from gateway.point import AnyPoint, Closed, WhenMet, duration_s
@@ -47,7 +47,7 @@ from gateway.profile import (
 )
 from gateway.reading import split_point
 from gateway.rulebook import RuleEntry
-from gateway.street import KEPT_POINTS, LightingEntry, beside
+from gateway.street import LightingEntry
 from gateway.sun import Place
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -352,21 +352,14 @@ class Site:
             for setting in device.profile.setup:
                 point = f"{device.name}/{setting.point}"
                 told[point] = told.get(point, frozenset()) | {setting.value}
-        for point, value in self.kept_levels.items():
-            told[point] = told.get(point, frozenset()) | {value}
+        for one in (one for of_device in self.kept.values() for one in of_device):
+            told[one.point] = told.get(one.point, frozenset()) | {one.value}
         return told
 
     @property
-    def kept_levels(self) -> dict[str, float]:
-        """By point, the level that a lamp's gear is to keep for itself, for when mains or bus come and go: the street's
-        fail-safe level, which is that of its evening where the site does not say."""
-        return {
-            point: float(arc_power_level(street.kept_percent))
-            for street in self.lighting.values()
-            for lamp in street.lamps
-            for point in (beside(lamp, name) for name in KEPT_POINTS)
-            if (found := self.devices[split_point(point)[0]].points.get(split_point(point)[1])) and found.write
-        }
+    def kept(self) -> dict[str, list[Kept]]:
+        """By device, what the gear of a lamp is to keep in its own memory."""
+        return kept(self.lighting.values(), self.devices)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -31,8 +31,8 @@ RAMP_STEP_S = 5.0
 SHARES_S = 3600.0
 """How often burn hours are looked at."""
 PRESENT = "présence"
-KEPT_POINTS = ("power_on_level", "failure_level")
-"""Points of a lamp's device that its gear keeps for itself, where its profile has them and lets them be written."""
+FIRST_GROUP, LAST_GROUP = 8, 15
+"""DALI groups that a street may form; installers begin with 0, so the lower half is theirs."""
 
 CLASSES: dict[str, float] = {
     **dict(zip(("M1", "M2", "M3", "M4", "M5", "M6"), (2.0, 1.5, 1.0, 0.75, 0.5, 0.3), strict=True)),  # cd/m2
@@ -148,7 +148,8 @@ class Consumption(Closed):
 class LightingEntry(Closed):
     """A street, which its lamps follow whether the network is there or not. category: of the decree (`curfew`); activity:
     when what it lights begins and ends; design: the class that full light gives; floor: never less while it is lit; ramp:
-    from dark to full; fail_safe: the level that the gear itself goes to when mains or bus come and go."""
+    from dark to full; fail_safe: the level that the gear itself goes to when mains or bus come and go; group: the DALI group
+    that its lamps form and that the gear is made to belong to, whatever other of the upper groups it was in."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -162,6 +163,7 @@ class LightingEntry(Closed):
     floor: float = Field(default=0.0, ge=0, le=100)
     ramp: str = ""
     fail_safe: float | None = Field(default=None, ge=0, le=100)
+    group: int | None = Field(default=None, ge=FIRST_GROUP, le=LAST_GROUP)
     presence: Presence | None = None
     photocell: Photocell | None = None
     event: list[Event] = []
@@ -405,7 +407,8 @@ class Street:
             return PRESENT
         if None in values:
             return "capteur de présence perdu : comme s'il y avait quelqu'un"
-        return PRESENT if 0 <= picture.time_s - self._seen_s < self._hold_s else ""
+        # As `wakes_s` computes it: at that very instant it must be over, whatever a difference of the two is rounded to.
+        return PRESENT if self._seen_s <= picture.time_s < self._seen_s + self._hold_s else ""
 
     def _lawful(self, time_s: float, percent: float, why: str, someone: str) -> tuple[float, str]:
         dark = self.curfew.at(time_s)

@@ -85,6 +85,8 @@ class Gear:
         self._power_cycled = False
         self._limit_error = False
         self._from, self._to, self._since_s = level, level, float("-inf")
+        self.groups = 0
+        """Bit by bit, the groups 0 to 15 that it is in; in its own memory, as the kept levels are."""
         self._dtr0 = self._dtr1 = 0
         self._write_enabled = False
         self._type_enabled = 0
@@ -133,7 +135,8 @@ class Gear:
             return None
         enabled_type, self._type_enabled = self._type_enabled, 0
         # Writing is over with any command but these, even one for other gear (IEC 62386-102, 9.10.4).
-        to_us = address >> 1 == self.short_address or address >= 0xFE
+        grouped = address & 0xE0 == 0x80 and self.groups >> (address >> 1 & 0x0F) & 1 == 1
+        to_us = address >> 1 == self.short_address or grouped or address >= 0xFE
         self._write_enabled &= address in _KEEPS_WRITING or (address & 1 == 1 and command in (0x98, 0x9C, 0x9D))
         if address & 0xE1 in (0xA1, 0xC1):
             return self._special(address, command)
@@ -147,6 +150,10 @@ class Gear:
             self.system_failure_level, self.kept = self._dtr0, self.kept + 1
         elif command == 0x2D:
             self.power_on_level, self.kept = self._dtr0, self.kept + 1
+        elif command & 0xF0 == 0x60:
+            self.groups, self.kept = self.groups | 1 << (command & 0x0F), self.kept + 1
+        elif command & 0xF0 == 0x70:
+            self.groups, self.kept = self.groups & ~(1 << (command & 0x0F)), self.kept + 1
         return self._query(command, enabled_type)
 
     def _special(self, address: int, data: int) -> int | None:
@@ -217,6 +224,10 @@ class Gear:
                 return self.system_failure_level
             case 0xA5:
                 return 0x07
+            case 0xC0:
+                return self.groups & 0xFF
+            case 0xC1:
+                return self.groups >> 8
             case 0xF1 if enabled_type == 6:
                 return self.led_failure
         return None
@@ -234,7 +245,8 @@ class Adapter:
     """The adapter's own logic: SCI requests in, SCI replies out.
 
     faults: met by the next frames, one each, oldest first; None: no fault. chance: met by others, now and then. shorted:
-    the bus has a short circuit, until it is removed. frames: forward frames sent.
+    the bus has a short circuit, until it is removed. frames: forward frames sent. heard: the last of them, address and
+    command, for who wants to know what was said.
     """
 
     def __init__(self, gears: Sequence[Gear], chance: Faults[DaliFault] | None = None) -> None:
@@ -243,6 +255,7 @@ class Adapter:
         self.chance: Faults[DaliFault] = chance or Faults()
         self.shorted = False
         self.frames = 0
+        self.heard: deque[tuple[int, int]] = deque(maxlen=256)
         self._buffer = bytearray()
 
     def handle(self, data: bytes) -> bytes:
@@ -282,24 +295,30 @@ class Adapter:
         if fault == "collision":
             return [_reply(FORWARD_S, 0x7, _ERROR["collision"])]
         twice = bool(control & 0x10)
-        sent_s = FORWARD_S + (SETTLING_S + FORWARD_S if twice else 0)
+        over_s = sent_s(twice)
         # Commands 0x20 to 0x81 to gear do nothing unless they come twice (IEC 62386-102, 9.3).
         half = address & 1 and not 0xA1 <= address <= 0xCB and 0x20 <= command <= 0x81 and not twice
         ignored = fault == "lost" or half
         answers = [] if ignored else [a for gear in self.gears if (a := gear.execute(address, command)) is not None]
         self.frames += 2 if twice else 1
-        replies = [_reply(sent_s, 0x0)] if control & 0x20 else []
-        answered_s = sent_s + ANSWER_AFTER_S + BACKWARD_S
+        self.heard.append((address, command))
+        replies = [_reply(over_s, 0x0)] if control & 0x20 else []
+        answered_s = over_s + ANSWER_AFTER_S + BACKWARD_S
         if len(answers) > 1 or (answers and fault == "receive"):
             replies.append(_reply(answered_s, 0x7, _ERROR["receive"]))
         elif answers:
             replies.append(_reply(answered_s, 0x2, answers[0]))
         elif not replies:
-            replies.append(_reply(sent_s + SILENT_AFTER_S, 0x1))
+            replies.append(_reply(over_s + SILENT_AFTER_S, 0x1))
         if fault == "garbled":
             last = replies[-1]
             replies[-1] = Reply(last.after_s, last.data[:-1] + bytes((last.data[-1] ^ 0x01,)))
         return replies
+
+
+def sent_s(twice: bool) -> float:
+    """How long a request keeps the bus until all of it is sent."""
+    return FORWARD_S + (SETTLING_S + FORWARD_S if twice else 0)
 
 
 def _reply(after_s: float, status: int, low: int = 0) -> Reply:
@@ -322,6 +341,8 @@ class SimulatedSci:
     _master: int = -1
     _slave: int = -1
     _free_at_s: float = 0.0
+    _requests: deque[tuple[float, bytes]] = field(default_factory=deque)
+    _sending: asyncio.TimerHandle | None = None
     _pending: deque[asyncio.TimerHandle] = field(default_factory=deque)
 
     async def __aenter__(self) -> Self:
@@ -332,7 +353,7 @@ class SimulatedSci:
 
     async def __aexit__(self, *_: object) -> None:
         asyncio.get_running_loop().remove_reader(self._master)
-        for timer in self._pending:
+        for timer in (*self._pending, *((self._sending,) if self._sending else ())):
             timer.cancel()
         os.close(self._master)
         os.close(self._slave)
@@ -345,17 +366,29 @@ class SimulatedSci:
             data = os.read(self._master, 4096)
         except OSError:
             return
-        loop = asyncio.get_running_loop()
-        now_s = loop.time()
-        for start in range(0, len(data), 5):
-            replies = self.adapter.replies(data[start : start + 5])
-            if not replies:
-                continue
-            begin_s = max(now_s + SERIAL_FRAME_S * self.pace, self._free_at_s)
+        now_s = asyncio.get_running_loop().time()
+        self._requests.extend((now_s, data[start : start + 5]) for start in range(0, len(data), 5))
+        if self._sending is None:
+            self._begin()
+
+    def _begin(self) -> None:
+        """Puts the next request on the bus. Gear obeys a frame when it has heard all of it."""
+        received_s, request = self._requests.popleft()
+        begin_s = max(received_s + SERIAL_FRAME_S * self.pace, self._free_at_s)
+        twice = len(request) == 5 and bool(request[0] & 0x10)
+        over_s = begin_s + sent_s(twice) * self.pace
+        self._sending = asyncio.get_running_loop().call_at(over_s, self._sent, begin_s, request)
+
+    def _sent(self, begin_s: float, request: bytes) -> None:
+        self._sending = None
+        replies = self.adapter.replies(request)
+        if replies:
             self._free_at_s = begin_s + (replies[-1].after_s + SETTLING_S) * self.pace
-            for reply in replies:
-                due_s = begin_s + (reply.after_s + SERIAL_FRAME_S) * self.pace
-                self._pending.append(loop.call_at(due_s, self._send, reply.data))
+        for reply in replies:
+            due_s = begin_s + (reply.after_s + SERIAL_FRAME_S) * self.pace
+            self._pending.append(asyncio.get_running_loop().call_at(due_s, self._send, reply.data))
+        if self._requests:
+            self._begin()
 
     def _send(self, data: bytes) -> None:
         self._pending.popleft()

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from gateway.reading import Flaw
 
@@ -30,12 +30,15 @@ class Ask:
         needed. Raises GarbledAnswer when they cannot become the answer.
     answer_length: bytes the answer is expected to have, for the time it takes on the wire.
     patience_s: how long the device may think before its first byte.
+    may_wait: something brief may be said to other devices before it, or asked of them, and nothing that the procedure set
+        before is lost by it.
     """
 
     request: bytes
     recognise: Callable[[bytes], int]
     answer_length: int
     patience_s: float
+    may_wait: bool = False
 
 
 T_co = TypeVar("T_co", covariant=True)
@@ -109,6 +112,28 @@ class PolledCodec(Protocol):
 
     def write(self, address: int, place: Place, raw: bytes, limits: Limits) -> Procedure[None]:
         """Writes one place. The caller has checked that it may. Raises Refused when the device will not."""
+        ...
+
+
+@runtime_checkable
+class GroupCodec(PolledCodec, Protocol):
+    """A bus where one command can be obeyed by several devices at once: by those of a group.
+
+    membership: the place where a device keeps which groups it is in.
+    """
+
+    membership: Place
+
+    def groups(self, raw: bytes) -> frozenset[int]:
+        """The groups that the content of `membership` names."""
+        ...
+
+    def write_group(self, group: int, place: Place, raw: bytes, limits: Limits) -> Procedure[None]:
+        """Writes one place of all devices of a group. Nobody confirms it: each has to be read back."""
+        ...
+
+    def brief(self, place: Place) -> bool:
+        """Whether a place is written, and read, by one request that sets nothing else in any device."""
         ...
 
 

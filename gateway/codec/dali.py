@@ -27,7 +27,7 @@ from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, Refused
 
 Query = Literal[
     "status", "version", "device_type", "physical_minimum", "light_source_type", "actual_level", "max_level",
-    "min_level", "power_on_level", "system_failure_level", "fade", "led_failure",
+    "min_level", "power_on_level", "system_failure_level", "fade", "groups_8_15", "led_failure",
 ]  # fmt: skip
 """Questions whose answer is a byte. Those that gear answers with yes or silence are left out: their "no" cannot be told
 from a dead lamp, and `status` and `led_failure` say the same in bits."""
@@ -52,6 +52,7 @@ QUERIES: dict[Query, _Opcode] = {
     "power_on_level": _Opcode(0xA3),
     "system_failure_level": _Opcode(0xA4),
     "fade": _Opcode(0xA5),  # high nibble: fade time, low nibble: fade rate
+    "groups_8_15": _Opcode(0xC1),  # bit 0: group 8
     "led_failure": _Opcode(0xF1, device_type=6),  # IEC 62386-207, QUERY FAILURE STATUS
 }
 assert set(QUERIES) == set(get_args(Query))
@@ -60,7 +61,12 @@ KEPT: dict[Query, int] = {"system_failure_level": 0x2C, "power_on_level": 0x2D}
 """Levels that gear keeps in its own memory, with the command that sets them from DTR0: what it goes to when the bus loses
 its voltage, and when its mains come back. That memory wears out: written when they differ, never in a loop."""
 
-WRITABLE: tuple[Query, ...] = ("actual_level", *KEPT)
+MEMBERSHIP: Query = "groups_8_15"
+"""Which of the upper eight groups gear is in. Installers begin with group 0, so those are left to them."""
+FIRST_GROUP, LAST_GROUP = 8, 15
+_ADD_TO_GROUP, _REMOVE_FROM_GROUP = 0x60, 0x70  # IEC 62386-102, 11.4: with the group added, the command twice
+
+WRITABLE: tuple[Query, ...] = ("actual_level", *KEPT, MEMBERSHIP)
 
 QUERY_AREA = 256
 """`Span.area` of a query; below it are memory banks."""
@@ -143,6 +149,8 @@ def _bank_span(bank: int, cells: Mapping[Place, range]) -> BankSpan:
 class Sci:
     """DALI control gear over Lunatone SCI frames. Addresses are short addresses, 0 to 63."""
 
+    membership: Place = DaliPlace(query=MEMBERSHIP)
+
     def spans(self, places: Sequence[tuple[Place, int]], limits: Limits) -> list[Span]:
         """Each query alone, and all places of one bank together: one freeze, so that they are of one instant. `limits`
         do not matter: each location is a request of its own, and holes are not read."""
@@ -179,8 +187,8 @@ class Sci:
         return (yield from _read_bank(bus, span))
 
     def write(self, address: int, place: Place, raw: bytes, limits: Limits) -> Procedure[None]:
-        """Direct arc power control (IEC 62386-102, 9.4): place `actual_level`, one byte 0 (off) to 254; or a level that the
-        gear keeps for itself (`KEPT`, 11.3: by way of DTR0, the command twice).
+        """Direct arc power control (IEC 62386-102, 9.4): place `actual_level`, one byte 0 (off) to 254; a level that the
+        gear keeps for itself (`KEPT`, 11.3: by way of DTR0, the command twice); or the groups that it is in.
 
         Raises ValueError for any other place or byte, NoAnswer, LinkError or GarbledAnswer as `read`. DALI does not confirm
         a level: that the lamp took it shows only in reading it back.
@@ -188,13 +196,15 @@ class Sci:
         if not isinstance(place, DaliPlace) or place.query not in WRITABLE:
             expected = ", ".join(WRITABLE)
             raise ValueError(f"DALI gear {address}: expected to write {expected}, got {place}; nothing else is written")
-        if len(raw) != 1 or raw[0] > MAX_LEVEL:
-            raise ValueError(
-                f"DALI gear {address}: expected one byte from 0 to {MAX_LEVEL}, got {raw.hex(' ') or 'none'}"
-            )
+        most = 0xFF if place.query == MEMBERSHIP else MAX_LEVEL
+        if len(raw) != 1 or raw[0] > most:
+            raise ValueError(f"DALI gear {address}: expected one byte from 0 to {most}, got {raw.hex(' ') or 'none'}")
         bus = _Bus(address, limits.patience_s)
         if place.query == "actual_level":
             yield from bus.command(address << 1, raw[0])
+            return
+        if place.query == MEMBERSHIP:
+            yield from _join(bus, raw[0])
             return
         yield from bus.command(_DTR0, raw[0])
         if (held := (yield from bus.register(_CONTENT_DTR0))) != raw[0]:
@@ -202,6 +212,36 @@ class Sci:
                 f"{bus.gear}: expected DTR0 to hold {raw[0]}, got {held}; nothing was kept; {_DISTURBED}"
             )
         yield from bus.command(_to(address), KEPT[place.query], twice=True)
+
+    def groups(self, raw: bytes) -> frozenset[int]:
+        """The groups, 8 to 15, that the answer to QUERY GROUPS 8-15 names."""
+        return frozenset(FIRST_GROUP + bit for bit in range(8) if raw[0] >> bit & 1)
+
+    def write_group(self, group: int, place: Place, raw: bytes, limits: Limits) -> Procedure[None]:
+        """Direct arc power control of all gear of a group with one frame (IEC 62386-102, 7.2.1: address byte 100g gggS)."""
+        if not FIRST_GROUP <= group <= LAST_GROUP or place != DaliPlace(query="actual_level"):
+            raise ValueError(f"DALI group {group}: expected {FIRST_GROUP} to {LAST_GROUP} and a level, got {place}")
+        if len(raw) != 1 or raw[0] > MAX_LEVEL:
+            raise ValueError(
+                f"DALI group {group}: expected one byte from 0 to {MAX_LEVEL}, got {raw.hex(' ') or 'none'}"
+            )
+        yield from _Bus(0, limits.patience_s, f"DALI group {group}").command(0x80 | group << 1, raw[0])
+
+    def brief(self, place: Place) -> bool:
+        """A level: no DTR, no enabled write, no enabled device type hangs on it."""
+        return isinstance(place, DaliPlace) and place.query == "actual_level"
+
+
+def _join(bus: _Bus, bits: int) -> Procedure[None]:
+    """Has gear belong to those of the groups 8 to 15 whose bit is set; what it is in already is not told: its memory wears
+    out."""
+    opcode = QUERIES[MEMBERSHIP].code
+    if (held := (yield from bus.query(opcode))) is None:
+        raise NoAnswer(f"{bus.gear}: expected to hear which groups it is in, got silence; {_CHECK_GEAR}")
+    for bit in range(8):
+        if (held ^ bits) >> bit & 1:
+            command = _ADD_TO_GROUP if bits >> bit & 1 else _REMOVE_FROM_GROUP
+            yield from bus.command(_to(bus.address), command | FIRST_GROUP + bit, twice=True)
 
 
 _DISTURBED = "noise, or another controller on this bus; the bytes are not used"
@@ -225,21 +265,22 @@ def _read_bank(bus: _Bus, span: BankSpan) -> Procedure[bytes]:
         raise GarbledAnswer(f"{bus.gear}: {text}", bytes(cells))
     if latched:
         yield from bus.command(_to(bus.address), _ENABLE_WRITE, twice=True)
-        yield from bus.command(_DTR0, _LATCH_LOCATION)
-        yield from bus.command(_WRITE_NO_REPLY, _UNLATCH)
+        yield from bus.command(_DTR0, _LATCH_LOCATION, may_wait=False)
+        yield from bus.command(_WRITE_NO_REPLY, _UNLATCH, may_wait=False)
     return bytes(cells)
 
 
 def _latch(bus: _Bus, bank: int) -> Procedure[None]:
     """Freezes the bank that DTR1 names. The gear repeats the byte that it wrote.
 
-    ENABLE WRITE MEMORY holds only until a command other than DTR and writes (IEC 62386-102, 9.10.4), hence the order.
+    ENABLE WRITE MEMORY holds only until a command other than DTR and writes (IEC 62386-102, 9.10.4), hence the order, and
+    nobody is let in between.
     """
     for attempt in range(_RETRIES + 1):
         yield from bus.command(_to(bus.address), _ENABLE_WRITE, twice=True)
-        yield from bus.command(_DTR0, _LATCH_LOCATION)
+        yield from bus.command(_DTR0, _LATCH_LOCATION, may_wait=False)
         try:
-            wrote = yield from bus.ask(_WRITE, _LATCH)
+            wrote = yield from bus.ask(_WRITE, _LATCH, may_wait=False)
         except GarbledAnswer:
             if attempt == _RETRIES:
                 raise
@@ -319,10 +360,11 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Bus:
-    """Frames to and for one control gear."""
+    """Frames to and for one control gear, or a group that is only told."""
 
     address: int
     patience_s: float
+    group: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.address <= 63:
@@ -330,13 +372,13 @@ class _Bus:
 
     @property
     def gear(self) -> str:
-        return f"DALI gear {self.address}"
+        return self.group or f"DALI gear {self.address}"
 
-    def command(self, address: int, command: int, twice: bool = False) -> Procedure[None]:
+    def command(self, address: int, command: int, twice: bool = False, *, may_wait: bool = True) -> Procedure[None]:
         """A frame that nobody answers and that may be repeated: it is, when its exchange was corrupted."""
         for attempt in range(_RETRIES + 1):
             try:
-                yield from self.ask(address, command, twice)
+                yield from self.ask(address, command, twice, may_wait=may_wait)
                 return
             except GarbledAnswer:
                 if attempt == _RETRIES:
@@ -349,7 +391,7 @@ class _Bus:
             if device_type:
                 yield from self.command(_ENABLE_DEVICE_TYPE, device_type)
             try:
-                return (yield from self.ask(_to(self.address), opcode))
+                return (yield from self.ask(_to(self.address), opcode, may_wait=not device_type))
             except GarbledAnswer:
                 if attempt == _RETRIES:
                     raise
@@ -363,12 +405,15 @@ class _Bus:
                 return answer
         raise NoAnswer(f"{self.gear}: expected it to be there, got silence; {_CHECK_GEAR}")
 
-    def ask(self, address: int, command: int, twice: bool = False) -> Procedure[int | None]:
-        """One frame, once, and its answer; None for silence. Raises GarbledAnswer when either was corrupted."""
+    def ask(self, address: int, command: int, twice: bool = False, *, may_wait: bool = True) -> Procedure[int | None]:
+        """One frame, once, and its answer; None for silence. may_wait: a level may be told or asked before it: that
+        leaves the DTRs, which gear reads a bank by, and a frozen bank as they are. Raises GarbledAnswer when either was
+        corrupted."""
         recogniser = _Answer(self.gear)
         patience_s = self.patience_s + _FRAME_S * (2 if twice else 1)
         try:
-            answer = yield Ask(sci_frame(address, command, twice), recogniser.length, _FRAME, patience_s)
+            request = sci_frame(address, command, twice)
+            answer = yield Ask(request, recogniser.length, _FRAME, patience_s, may_wait)
         except (NoAnswer, GarbledAnswer) as failure:
             if recogniser.confirmed:
                 return None  # an adapter that confirms a frame and does not report silence

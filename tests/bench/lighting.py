@@ -23,18 +23,23 @@ import astral
 import astral.sun
 
 from gateway.app import Gateway
-from gateway.clock import ScaledClock
+from gateway.clock import LoopClock
+from gateway.codec import Ask
 from gateway.condition import Picture
 from gateway.cycle import Cycle, Wanted
 from gateway.lighting import light_percent
+from gateway.link import Link, Traffic
+from gateway.link.serial import SerialLink
+from gateway.poll import PolledBus
 from gateway.profile import load_profile
 from gateway.reading import Snapshot
 from gateway.site import Site, parse_site
 from gateway.store import Store
 from gateway.street import LightingEntry, Street
 from gateway.sun import Place
-from simulator.dali import Adapter, Gear, SimulatedSci
+from simulator.dali import LATCHED_BANKS, SERIAL_FRAME_S, SETTLING_S, Adapter, Gear, SimulatedSci, sent_s
 from simulator.lighting import Lamp
+from simulator.virtual_time import VirtualLoop
 
 PROFILES = Path(__file__).resolve().parents[2] / "device_profiles"
 PARIS = ZoneInfo("Europe/Paris")
@@ -63,13 +68,13 @@ LAW: dict[str, tuple[str, str]] = {
 SLOTS = (("dusk", 100.0), ("22:15", 60.0), ("00:30", 30.0), ("05:15", 80.0))
 
 
-def run(seed: int = 11, lamps: int = 200, checks: int = 40_000, presses: int = 20) -> dict[str, Any]:
+def run(seed: int = 11, lamps: int = 200, checks: int = 40_000, nights: int = 20, presses: int = 10) -> dict[str, Any]:
     """All figures, and those that were missed."""
     found = {
         "decisions": decisions(seed, checks),
         "year": year(seed, lamps),
         "thousand_lamps": thousand_lamps(),
-        "presence_to_light": asyncio.run(presence_to_light(presses)),
+        "presence_to_light": presence_to_light(seed, nights, presses),
     }
     return {**found, "missed": missed(found)}
 
@@ -85,8 +90,10 @@ def missed(found: dict[str, Any]) -> list[str]:
         said.append(f"a year of {found['year']['lamps']} lamps took {seconds} s, expected less than {YEAR_LIMIT_S:g}")
     if (took_ms := found["thousand_lamps"]["p99_ms"]) >= DECISION_LIMIT_MS:
         said.append(f"a decision for 1,000 lamps took {took_ms} ms (p99), expected less than {DECISION_LIMIT_MS:g}")
-    if (took_ms := found["presence_to_light"]["six_lamps"]["last_lamp_max_ms"]) >= PRESENCE_LIMIT_MS:
-        said.append(f"from presence to light took {took_ms} ms, expected less than {PRESENCE_LIMIT_MS:g}")
+    for case, figures in found["presence_to_light"].items():
+        if case != "says" and (took_ms := figures["last_lamp_p99_ms"]) >= PRESENCE_LIMIT_MS:
+            text = f"from presence to light took {took_ms} ms (p99, {case}), expected less than {PRESENCE_LIMIT_MS:g}"
+            said.append(text)
     return said
 
 
@@ -413,54 +420,139 @@ presence = {{ points = ["radar/motion"], level = 100, hold = "100ms" }}
 _LAMP = '[[device]]\nname = "l{n}"\nprofile = "lighting/{profile}"\nbus = "rue"\naddress = {n}\nevery = "{every}"\n'
 
 
-async def presence_to_light(presses: int) -> dict[str, Any]:
+READ_MEMORY_LOCATION = 0xC5
+SETTLED_S = 240.0
+"""After a start, until devices are met, groups set up and first readings made."""
+
+
+def presence_to_light(seed: int, nights: int, presses: int) -> dict[str, Any]:
     """From the moment that a reading of presence is taken in until each lamp has its new level, on a DALI line at its real
-    pace, while the gateway polls the lamps as in operation."""
+    pace, while the gateway polls the lamps as in operation: nights in virtual time over a line in memory, each with a seed
+    of its own, and one in real time over a pseudo-terminal, which has this machine's own delays in it."""
     return {
-        "six_lamps": await _pressed(6, presses, "dali_led_gear", "60s"),
-        "sixteen_lamps": await _pressed(16, max(5, presses // 2), "dali_led_gear", "60s"),
-        "six_lamps_while_memory_banks_are_read": await _pressed(6, max(5, presses // 2), "d4i_driver", "15min"),
-        "says": "simulated DALI line at real pace (1.0); read-backs follow the light and are not in the figure",
+        "six_lamps": _nights(seed, nights, 6, presses, "dali_led_gear", "60s"),
+        "sixteen_lamps": _nights(seed, nights, 16, presses, "dali_led_gear", "60s"),
+        "sixty_four_lamps": _nights(seed, max(1, nights // 5), 64, presses, "dali_led_gear", "5min"),
+        "sixteen_lamps_while_memory_banks_are_read": _nights(
+            seed, nights, 16, presses, "d4i_driver", "1min", banks=True
+        ),
+        "six_lamps_in_real_time": asyncio.run(_real(seed, 6, presses)),
+        "says": "simulated DALI line at real pace (1.0); gear obeys a frame when it has heard all of it; read-backs follow "
+        "the light and are not in the figure",
     }
 
 
-async def _pressed(lamps: int, presses: int, profile: str, every: str) -> dict[str, Any]:
-    gears = [Gear(short, level=0) for short in range(1, lamps + 1)]
+def _nights(
+    seed: int, nights: int, lamps: int, presses: int, profile: str, every: str, *, banks: bool = False
+) -> dict[str, Any]:
+    """banks: presence comes only while a bank is being read."""
     first, last = [], []
-    start_s = datetime(2026, 11, 26, 23, 0, tzinfo=PARIS).timestamp()
-    with tempfile.TemporaryDirectory() as folder:
-        async with SimulatedSci(Adapter(gears)) as bus:
-            names = ", ".join(f'"l{n}/level"' for n in range(1, lamps + 1))
-            text = _LIVE.format(port=bus.port, lamps=names)
-            text += "".join(_LAMP.format(n=n, profile=profile, every=every) for n in range(1, lamps + 1))
-            site = parse_site(text, "site.toml", Path(folder), lambda name: load_profile(PROFILES, name))
-            clock = ScaledClock(start_s, time.monotonic(), 1.0)
-            async with Store.open(Path(folder) / "store", clock) as store:
-                gateway = Gateway(site, [], store, clock)
-                running = asyncio.create_task(gateway.run())
-                await asyncio.sleep(0)
-                chance = Random(lamps)
-                for _ in range(presses):
-                    _sees(gateway, 0.0)
-                    await _all(gears, {0, *range(254)})
-                    await asyncio.sleep(1.0 + chance.random())
-                    before = [gear.level for gear in gears]
-                    _sees(gateway, 1.0)
-                    began = time.perf_counter()
-                    while all(gear.level == level for gear, level in zip(gears, before, strict=True)):
-                        await asyncio.sleep(0.001)
-                    first.append(time.perf_counter() - began)
-                    await _all(gears, {254})
-                    last.append(time.perf_counter() - began)
-                gateway.stop.set()
-                await running
+    for night in range(nights):
+        adapter = Adapter([Gear(n, _bank, level=0) for n in range(lamps)])
+        chance = Random(seed * 1000 + night)
+        one = _night(adapter, _InMemory(adapter), chance, presses, profile, every, banks)
+        with asyncio.Runner(loop_factory=lambda: VirtualLoop(alone=True)) as runner:
+            for first_s, last_s in runner.run(one):
+                first.append(first_s)
+                last.append(last_s)
+    return _figures(lamps, first, last)
+
+
+async def _real(seed: int, lamps: int, presses: int) -> dict[str, Any]:
+    adapter = Adapter([Gear(n, _bank, level=0) for n in range(lamps)])
+    async with SimulatedSci(adapter) as bus:
+        link = SerialLink(bus.port, "38400 8N1", frames=False)
+        found = await _night(adapter, link, Random(seed), presses, "dali_led_gear", "60s", False)
+    return _figures(lamps, [one for one, _ in found], [other for _, other in found])
+
+
+def _figures(lamps: int, first: list[float], last: list[float]) -> dict[str, Any]:
+    ordered = sorted(last)
     return {
         "lamps": lamps,
-        "presses": presses,
+        "presses": len(last),
         "first_lamp_median_ms": round(1000 * statistics.median(first)),
         "last_lamp_median_ms": round(1000 * statistics.median(last)),
-        "last_lamp_max_ms": round(1000 * max(last)),
+        "last_lamp_p99_ms": round(1000 * ordered[math.ceil(0.99 * len(ordered)) - 1]),
+        "last_lamp_max_ms": round(1000 * ordered[-1]),
     }
+
+
+def _bank(number: int) -> bytes:
+    """Banks of D4i gear, with a content of no meaning here: what counts is how long reading them takes."""
+    return bytes((0x20, 0, 0xFF, 1)) + bytes(0x1D) if number in LATCHED_BANKS else b""
+
+
+class _InMemory:
+    """The line of a `SimulatedSci` at its real pace without the pseudo-terminal, whose kernel knows no virtual time."""
+
+    def __init__(self, adapter: Adapter) -> None:
+        self.traffic, self._adapter, self._free_at_s = Traffic(), adapter, 0.0
+
+    async def exchange(self, ask: Ask) -> bytes:
+        loop = asyncio.get_running_loop()
+        begin_s = max(loop.time() + SERIAL_FRAME_S, self._free_at_s)
+        await asyncio.sleep(begin_s + sent_s(bool(ask.request[0] & 0x10)) - loop.time())
+        replies = self._adapter.replies(ask.request)
+        self._free_at_s = begin_s + replies[-1].after_s + SETTLING_S
+        await asyncio.sleep(begin_s + replies[-1].after_s + SERIAL_FRAME_S - loop.time())
+        self.traffic.requests += 1
+        data = b"".join(reply.data for reply in replies)
+        return data[: ask.recognise(data)]
+
+    async def close(self) -> None:
+        pass
+
+
+async def _night(
+    adapter: Adapter, link: Link, chance: Random, presses: int, profile: str, every: str, banks: bool
+) -> list[tuple[float, float]]:
+    """Of each time that somebody comes: seconds until the first lamp, and the last, is at its level."""
+    gears, found, loop = adapter.gears, [], asyncio.get_running_loop()
+    start_s = datetime(2026, 11, 26, 23, 0, tzinfo=PARIS).timestamp() + chance.uniform(0, 3600)
+    numbers = range(len(gears))
+    with tempfile.TemporaryDirectory() as folder:
+        text = _LIVE.format(port="/dev/ttyD0", lamps=", ".join(f'"l{n}/level"' for n in numbers))
+        text += "".join(_LAMP.format(n=n, profile=profile, every=every) for n in numbers)
+        site = parse_site(text, "site.toml", Path(folder), lambda name: load_profile(PROFILES, name))
+        clock = LoopClock(start_s)
+        in_virtual_time = isinstance(link, _InMemory)
+        async with Store.open(Path(folder) / "store", clock, thread=not in_virtual_time) as store:
+            gateway = Gateway(site, [], store, clock)
+            gateway.buses["rue"].link = link  # type: ignore[union-attr]
+            running = asyncio.create_task(gateway.run())
+            await asyncio.sleep(0)
+            _sees(gateway, 0.0)
+            await asyncio.sleep(SETTLED_S if in_virtual_time else 5.0)
+            for _ in range(presses):
+                _sees(gateway, 0.0)
+                await _all(gears, {0, *range(254)})
+                await asyncio.sleep(1.0 + (10 if in_virtual_time else 1) * chance.random())
+                reading = asyncio.create_task(_read_banks(gateway, chance)) if banks else None
+                while reading is not None and (not adapter.heard or adapter.heard[-1][1] != READ_MEMORY_LOCATION):
+                    await asyncio.sleep(0.01 * chance.random())
+                before = [gear.level for gear in gears]
+                _sees(gateway, 1.0)
+                began_s = loop.time()
+                while all(gear.level == level for gear, level in zip(gears, before, strict=True)):
+                    await asyncio.sleep(0.001)
+                first_s = loop.time() - began_s
+                await _all(gears, {254})
+                found.append((first_s, loop.time() - began_s))
+                if reading is not None:
+                    await reading
+            gateway.stop.set()
+            await running
+    return found
+
+
+async def _read_banks(gateway: Gateway, chance: Random) -> None:
+    """Reads the memory banks of one lamp, as the plan does every hour."""
+    bus = gateway.buses["rue"]
+    assert isinstance(bus, PolledBus)
+    await bus.visit(
+        chance.choice([v for v in bus.visits if any(block.span.area in LATCHED_BANKS for block in v.blocks)])
+    )
 
 
 def _sees(gateway: Gateway, motion: float) -> None:

@@ -69,6 +69,7 @@ def test_sci_frame_sent_twice_enable_write_memory_short_address_5() -> None:
         ("min_level", general.QueryMinLevel),
         ("power_on_level", general.QueryPowerOnLevel), ("system_failure_level", general.QuerySystemFailureLevel),
         ("fade", general.QueryFadeTimeFadeRate), ("led_failure", led.QueryFailureStatus),
+        ("groups_8_15", general.QueryGroupsEightToFifteen),
     ],
 )  # fmt: skip
 def test_queries_have_the_opcodes_of_python_dali(query: Any, command: Any) -> None:

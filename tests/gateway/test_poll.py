@@ -27,10 +27,11 @@ from gateway.link import Traffic
 from gateway.link.tcp import TcpLink
 from gateway.plan import ABSENT_EVERY_S, Refusals, plan_ears
 from gateway.point import CanopenPoint
-from gateway.poll import SPLITS_A_VISIT, WRITES_IN_A_ROW, PolledBus, flaw_of
+from gateway.poll import SPLITS_A_VISIT, PolledBus, flaw_of
 from gateway.profile import Profile, load_profile, parse_profile
 from gateway.reading import Quality, Snapshot
 from gateway.site import Device as SiteDevice
+from gateway.turns import AT_ONCE
 from simulator.modbus import Device, Table, TcpFault, TcpFaultKind, TcpServer
 
 pytestmark = pytest.mark.virtual_time
@@ -508,7 +509,7 @@ async def test_writes_go_first_and_do_not_starve_reads() -> None:
         await asyncio.sleep(0)
         await asyncio.gather(visiting, *(asyncio.create_task(write(number)) for number in range(20)))
     at = order.index("visit")
-    assert WRITES_IN_A_ROW <= at <= 2 * WRITES_IN_A_ROW, order
+    assert AT_ONCE <= at <= 2 * AT_ONCE, order
 
 
 async def test_a_device_is_given_its_gap_after_another_one_was_asked() -> None:

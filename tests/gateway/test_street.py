@@ -258,7 +258,7 @@ def test_what_a_street_may_not_ask_for(text: str, said: str) -> None:
 def test_the_gear_keeps_the_level_of_the_evening_or_the_one_that_the_site_gives() -> None:
     def kept(more: str) -> dict[str, float]:
         site = parse_site(SITE + more, "site.toml", Path(), lambda name: load_profile(PROFILES, name))
-        return site.kept_levels
+        return {one.point: one.value for of_device in site.kept.values() for one in of_device}
 
     assert kept('slot = [{ from = "dusk", level = 70 }]') == dict.fromkeys(
         ("l1/power_on_level", "l1/failure_level"), float(arc_power_level(70))

@@ -63,8 +63,8 @@ every = "30s"
 
 
 class There:
-    def __init__(self, gears: list[Gear]) -> None:
-        self.gears = gears
+    def __init__(self, gears: list[Gear], adapter: Adapter) -> None:
+        self.gears, self.adapter = gears, adapter
         self.gateway: Gateway
 
     def sees(self, motion: float) -> None:
@@ -82,14 +82,15 @@ class There:
 
 @asynccontextmanager
 async def street(tmp_path: Path, gears: list[Gear]) -> AsyncIterator[There]:
-    async with SimulatedSci(Adapter(gears)) as bus:
+    adapter = Adapter(gears)
+    async with SimulatedSci(adapter) as bus:
         lamps = ", ".join(f'"l{gear.short_address}/level"' for gear in gears)
         text = SITE.format(port=bus.port, lamps=lamps)
         text += "".join(LAMP.format(number=gear.short_address) for gear in gears)
         site = parse_site(text, "site.toml", tmp_path, lambda name: load_profile(PROFILES, name))
         clock = ScaledClock(NIGHT_S, time.monotonic(), 1.0)
         async with Store.open(tmp_path / "store", clock) as store:
-            there = There(gears)
+            there = There(gears, adapter)
             there.gateway = Gateway(site, [], store, clock)
             running = asyncio.create_task(there.gateway.run())
             await asyncio.sleep(0)
@@ -104,17 +105,22 @@ async def test_from_presence_to_light_and_a_level_that_is_kept_once(tmp_path: Pa
     async with street(tmp_path, gears) as there:
         await there.until(DIMMED)
         async with asyncio.timeout(30):
-            while any(gear.kept < 2 for gear in gears):
+            while any(gear.kept < 3 for gear in gears):
                 await asyncio.sleep(0.05)
+            await asyncio.sleep(1)  # a group is used once all its lamps have shown that they are in it
         assert {(gear.power_on_level, gear.system_failure_level) for gear in gears} == {(arc_power_level(70),) * 2}
+        there.adapter.heard.clear()
         there.sees(1.0)
         took_s = await there.until(254)
         assert took_s < 5, "a figure is bench lighting's; here it must come at all"
         assert there.gateway.acting.cycle.streets[0].light.why == "présence"
+        told = [address for address, command in there.adapter.heard if not address & 1 and command == 254]
+        assert told == [0x80 | 15 << 1], "one command for the group"
     async with street(tmp_path, gears) as again:
         await again.until(DIMMED)
         await asyncio.sleep(3)
-        assert [gear.kept for gear in gears] == [2] * LAMPS, "its memory wears out: it is read, and not written again"
+        assert {gear.groups for gear in gears} == {1 << 15}
+        assert [gear.kept for gear in gears] == [3] * LAMPS, "its memory wears out: it is read, and not written again"
     for gear in gears:
         gear.lose_bus()
     assert {gear.level for gear in gears} == {arc_power_level(70)}, (

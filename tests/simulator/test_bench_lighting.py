@@ -27,9 +27,9 @@ def test_what_was_missed_is_said() -> None:
         "decisions": {"checked": 10, "wrong": 0, "worst_edge_s": 20.0},
         "year": {"lamps": 200, "seconds": 20.0},
         "thousand_lamps": {"p99_ms": 10.0},
-        "presence_to_light": {"six_lamps": {"last_lamp_max_ms": 300}},
+        "presence_to_light": {"six_lamps": {"last_lamp_p99_ms": 300}, "says": "x"},
     }
     assert lighting.missed(kept) == []
     kept["year"]["seconds"], kept["thousand_lamps"]["p99_ms"] = 61.0, 51.0
-    kept["decisions"]["wrong"], kept["presence_to_light"]["six_lamps"]["last_lamp_max_ms"] = 1, 501
+    kept["decisions"]["wrong"], kept["presence_to_light"]["six_lamps"]["last_lamp_p99_ms"] = 1, 501
     assert len(lighting.missed(kept)) == 4
