@@ -33,7 +33,7 @@ from gateway.reading import Flaw, FlawKind, Quality, Sink, Snapshot
 from gateway.schedule import Schedule, Turn
 from gateway.site import Device
 from gateway.together import Together
-from gateway.turns import Rank, Turns
+from gateway.turns import Needless, Rank, Turns
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -338,9 +338,12 @@ class PolledBus:
             return
         with together.waiting(device.number, place, raw) as telling:
             await asyncio.sleep(0)  # whoever is to be told the same at once says so now
-            await self._turns.take(Rank.WRITE, brief=True)
             try:
-                if telling.told:
+                await self._turns.take(Rank.WRITE, brief=True, needless=telling.told)
+            except Needless:
+                return  # it was told with others
+            try:
+                if telling.told.is_set():
                     return
                 lost = {other.number for other in self.devices if self.health[other.name].lost_since_s is not None}
                 group = together.group(telling, lost)

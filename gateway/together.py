@@ -8,6 +8,7 @@ confirms such a command: each device is read back as if it had been told alone.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ class Telling:
     place: Place
     raw: bytes
     addresses: dict[int, Telling] = field(default_factory=dict, repr=False)
-    told: bool = False
+    told: asyncio.Event = field(default_factory=asyncio.Event, repr=False)
 
 
 class Together:
@@ -80,4 +81,4 @@ class Together:
         """The group was told: those of it that wait need not be told again."""
         for address, other in telling.addresses.items():
             if group in self._groups.get(address, ()):
-                other.told = True
+                other.told.set()

@@ -25,6 +25,10 @@ class Rank(IntEnum):
     POLL = 2
 
 
+class Needless(Exception):
+    """What the turn was wanted for is done."""
+
+
 @dataclass(slots=True, eq=False)
 class _Waiter:
     turn: asyncio.Future[None]
@@ -40,20 +44,36 @@ class Turns:
         self._ahead = 0  # turns of others in a row since a poll had one
         self._lent: asyncio.Future[None] | None = None
 
-    async def take(self, rank: Rank, *, brief: bool = False) -> None:
+    async def take(self, rank: Rank, *, brief: bool = False, needless: asyncio.Event | None = None) -> None:
         """Waits for the turn; `pass_on` ends it. brief: of one request, that sets nothing in a device that a procedure
-        under way may rely on."""
+        under way may rely on. needless: once set, the turn is not wanted any more: raises Needless while it waits."""
         if self._held:
             mine = _Waiter(asyncio.get_running_loop().create_future(), brief)
             self._waiting[rank].append(mine)
             try:
-                await mine.turn
+                if needless is None:
+                    await mine.turn
+                else:
+                    await self._unless(needless, mine)
             except asyncio.CancelledError:
                 if not mine.turn.cancelled():  # it was handed over in the same moment
                     self.pass_on()
                 raise
         self._held = True
         self._ahead = 0 if rank is Rank.POLL else self._ahead + 1
+
+    async def _unless(self, needless: asyncio.Event, mine: _Waiter) -> None:
+        gone = asyncio.get_running_loop().create_task(needless.wait())
+        try:
+            await asyncio.wait((gone, mine.turn), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            mine.turn.cancel()  # where it was handed over already this does nothing, and `take` passes it on
+            raise
+        finally:
+            gone.cancel()
+        if not mine.turn.done():
+            mine.turn.cancel()
+            raise Needless
 
     def pass_on(self) -> None:
         """Ends a turn: what was lent goes back, else the next one has it."""

@@ -42,7 +42,7 @@ def test_all_of_a_group_are_told_with_one_command_once() -> None:
     with stack:
         assert together.group(tellings[0], ()) == 15
         together.told(tellings[0], 15)
-        assert all(one.told for one in tellings.values())
+        assert all(one.told.is_set() for one in tellings.values())
     assert group_of(together, {1: 200}) is None, "nobody waits any more"
 
 
@@ -62,7 +62,7 @@ def test_one_of_which_nothing_is_known_forbids_it_unless_it_is_to_be_told_the_sa
     with stack:
         assert together.group(tellings[0], ()) == 15
         together.told(tellings[0], 15)
-        assert [one.told for one in tellings.values()] == [True, True, True, False], "it is told by itself"
+        assert [one.told.is_set() for one in tellings.values()] == [True, True, True, False], "it is told by itself"
 
 
 def test_a_street_beside_another_is_told_alone() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from gateway.turns import AT_ONCE, Rank, Turns
+from gateway.turns import AT_ONCE, Needless, Rank, Turns
 
 pytestmark = pytest.mark.virtual_time
 
@@ -113,3 +113,27 @@ async def test_a_borrower_that_is_cancelled_gives_the_turn_back() -> None:
     await asyncio.gather(borrower, return_exceptions=True)
     await asyncio.gather(*tasks)
     assert line.spoke == ["bank", "bank", "level", "bank"]
+
+
+async def test_a_turn_that_is_needless_is_not_waited_for_and_costs_no_other_one() -> None:
+    line, done = Line(), asyncio.Event()
+
+    async def want() -> None:
+        with pytest.raises(Needless):
+            await line.turns.take(Rank.WRITE, needless=done)
+
+    tasks = together(lambda: line.say("first", Rank.POLL))
+    await asyncio.sleep(0)
+    tasks += together(want, lambda: line.say("poll", Rank.POLL))
+    await asyncio.sleep(0.01)
+    done.set()
+    await asyncio.gather(*tasks)
+    assert line.spoke == ["first", "poll"]
+    (waiting,) = together(lambda: line.turns.take(Rank.WRITE, needless=asyncio.Event()))
+    await waiting
+    (cancelled,) = together(lambda: line.turns.take(Rank.WRITE, needless=asyncio.Event()))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    line.turns.pass_on()
+    await asyncio.wait_for(line.say("after", Rank.POLL), 1)
