@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,8 @@ PATIENCE_S = 60.0
 """How long inputs that were never heard of are waited for before the first decision: a start is no loss."""
 AGAIN_S, AGAIN_AT_LEAST_S = 30.0, 600.0
 """After how long what a device did not confirm is tried again; doubled each time, up to the second."""
+GATHER_S = 0.15
+"""How long what changes waits, at the most, for points whose read-back was given up: one frame with its answer and more."""
 REFUSED_AGAIN_S = 10.0
 """After how long what the gate refused is tried again, where nothing that it looks at changes; doubled each time."""
 
@@ -69,6 +71,7 @@ class Acting:
         self._look, self._decided, self._refused = look, decided, refused
         self.news = asyncio.Event()
         """Set when an input of a decision is another."""
+        self._gather_until_s = -math.inf
         self._told: dict[str, _Told] = {}
         self._doing: dict[str, asyncio.Task[None]] = {}
         self._ending: set[str] = set()
@@ -87,15 +90,18 @@ class Acting:
                 self.news.clear()
                 picture = self._look()
                 decision = self.cycle.decide(picture, self._gate.ledger.holds)
+                if decision.alerts or (decision.rules and self._changed()):
+                    self._decided(self._remembered, decision.alerts)
                 for point in decision.let_go:
                     self._gate.release(point)
+                if (gather_s := self._give_up(decision.wanted)) > 0:
+                    await self._pause(gather_s)
+                    continue
                 for point, wanted in decision.wanted.items():
                     self._see_to(point, wanted, strays)
                 for point in self._told.keys() - decision.wanted.keys():
                     if point not in self._doing:
                         del self._told[point]
-                if decision.alerts or (decision.rules and self._changed()):
-                    self._decided(self._remembered, decision.alerts)
                 await self._pause(self._until_s(picture.time_s))
         finally:
             doing = list(self._doing.values())
@@ -128,14 +134,26 @@ class Acting:
         except TimeoutError:
             pass
 
+    def _give_up(self, wanted: Mapping[str, Wanted]) -> float:
+        """Gives up reading back what is to be another value by now. Seconds for which the rest should wait for those, so
+        that a street is told together; 0 when there is nothing to wait for."""
+        now_s = self._clock.monotonic()
+        for point in self._doing:
+            told, other = self._told[point], wanted.get(point)
+            if other is None or (told.value == other.value and told.origin is other.origin):
+                continue
+            told.missed = True
+            if self._gate.supersede(point):
+                if not self._ending:
+                    self._gather_until_s = now_s + GATHER_S
+                self._ending.add(point)
+        return self._gather_until_s - now_s if self._ending else 0.0
+
     def _see_to(self, point: str, wanted: Wanted, strays: Callable[[str, float, float], bool]) -> None:
         """Has a point told what is wanted, unless it is so, or is being told, or has to wait."""
         told = self._told.setdefault(point, _Told())
         if point in self._doing:
-            if told.value != wanted.value or told.origin is not wanted.origin:
-                told.missed = True
-                if self._gate.supersede(point):
-                    self._ending.add(point)
+            told.missed = told.missed or told.value != wanted.value or told.origin is not wanted.origin
             return
         hold = self._gate.ledger.holds.get(point)
         held = hold is not None and hold.origin is wanted.origin and hold.value == wanted.value

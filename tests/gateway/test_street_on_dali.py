@@ -126,3 +126,24 @@ async def test_from_presence_to_light_and_a_level_that_is_kept_once(tmp_path: Pa
     assert {gear.level for gear in gears} == {arc_power_level(70)}, (
         "the gateway is gone, and the bus: the gear holds it"
     )
+
+
+async def test_presence_is_not_kept_waiting_by_read_backs_of_what_was_told_before(tmp_path: Path) -> None:
+    gears = [Gear(short, level=0) for short in range(1, LAMPS + 1)]
+    async with street(tmp_path, gears) as there:
+        async with asyncio.timeout(30):
+            while any(gear.groups != 1 << 15 for gear in gears):
+                await asyncio.sleep(0.05)
+        await there.until(DIMMED)
+        await asyncio.sleep(1)
+        there.sees(1.0)
+        await there.until(254)  # told; the read-backs of six lamps take a quarter of a second from now on
+        there.adapter.heard.clear()
+        there.gateway.acting.cycle.streets[0]._seen_s = -float("inf")  # as if ten minutes had passed
+        there.sees(0.0)
+        await there.until(DIMMED)
+        told = [address for address, command in there.adapter.heard if not address & 1 and command == DIMMED]
+        assert told == [0x80 | 15 << 1], "with one command, though one read-back was under way"
+        superseded = [done for done in there.gateway.actions if done.superseded]
+        assert superseded
+        assert all(not done.confirmed for done in superseded)
