@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from central.broker import Broker
 from central.database import Database, url_in
@@ -39,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return asyncio.run(_replay(options))
         if options.verb == "push":
             return asyncio.run(_push(options))
+        if options.verb == "command":
+            return asyncio.run(_command(options))
+        if options.verb == "bins":
+            return _bins(options)
         if options.verb == "configure":
             return _configure(options)
         if options.verb == "export":
@@ -51,9 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="guet central", description=main.__doc__)
-    verbs = parser.add_subparsers(
-        dest="verb", required=True, metavar="run | status | export | replay | push | configure"
-    )
+    known = "run | status | export | replay | push | command | bins | configure"
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar=known)
     run = verbs.add_parser("run", help=_say("démarre le centre, jusqu'à Ctrl-C", "starts the centre, until Ctrl-C"))
     run.add_argument("--mqtt-port", type=int, default=1883, help=_say("port des passerelles", "port for gateways"))
     run.add_argument("--nats-port", type=int, default=4222, help=_say("port du journal", "port of the log"))
@@ -112,12 +116,49 @@ def _parser() -> argparse.ArgumentParser:
     pushed.add_argument("--nats", default="", metavar="URL[,URL]", help=_say("journal à utiliser", "log to use"))
     pushed.add_argument("--tls", type=Path, default=None, metavar="FOLDER", help=files)
     pushed.add_argument("--json", action="store_true", help=_say("pour les machines", "for machines"))
-    for verb in (run, status, whole, again, pushed):
+    order, waste = _command_options(verbs, files), _bins_options(verbs)
+    for verb in (run, status, whole, again, pushed, order, waste):
         own = _say(f"dossier des données (défaut : {FOLDER})", f"folder of the data (default: {FOLDER})")
         verb.add_argument("--data", type=Path, default=FOLDER, help=own)
         other = _say("PostgreSQL existant, au lieu de celui du dossier", "an existing PostgreSQL, not the folder's own")
         verb.add_argument("--database", default="", metavar="URL", help=other)
     return parser
+
+
+def _command_options(verbs: Any, files: str) -> argparse.ArgumentParser:
+    order: argparse.ArgumentParser = verbs.add_parser(
+        "command", help=_say("commande signée à une passerelle", "a signed command to a gateway")
+    )
+    order.add_argument("gateway")
+    order.add_argument("point", metavar="DEVICE/POINT")
+    order.add_argument("value", type=float, nargs="?", default=None)
+    for name, metavar, french, english in (
+        ("key", "FILE", "clé privée Ed25519 (PEM)", "private Ed25519 key (PEM)"),
+        ("reason", "TEXT", "pourquoi : figure au journal", "why: stands in the record"),
+        ("by", "NAME", "qui l'ordonne", "who orders it"),
+    ):
+        order.add_argument(f"--{name}", required=True, metavar=metavar, help=_say(french, english))
+    kept = _say("durée du maintien, 1h si rien n'est dit", "how long it holds, 1h where nothing is said")
+    order.add_argument("--for", dest="lease", default="1h", metavar="2h", help=kept)
+    how = order.add_mutually_exclusive_group()
+    dry = _say("à blanc : tout est vérifié, rien n'est écrit", "dry run: all is checked, nothing is written")
+    how.add_argument("--dry-run", action="store_true", help=dry)
+    how.add_argument("--release", action="store_true", help=_say("rend le point à son site", "gives the point back"))
+    limit = _say("attente de la réponse, puis la commande expire", "wait for the answer, then the command expires")
+    order.add_argument("--within", type=float, default=30.0, metavar="SECONDS", help=limit)
+    order.add_argument("--json", action="store_true", help=_say("pour les machines", "for machines"))
+    order.add_argument("--nats", default="", metavar="URL[,URL]", help=_say("journal à utiliser", "log to use"))
+    order.add_argument("--tls", type=Path, default=None, metavar="FOLDER", help=files)
+    return order
+
+
+def _bins_options(verbs: Any) -> argparse.ArgumentParser:
+    full = _say("remplissage et débordement prévu des bacs", "fill and forecast overflow of bins")
+    waste: argparse.ArgumentParser = verbs.add_parser("bins", help=full)
+    form = waste.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help=_say("tableur (défaut)", "spreadsheet (default)"))
+    form.add_argument("--json", action="store_true", help=_say("pour les machines", "for machines"))
+    return waste
 
 
 async def _run(options: argparse.Namespace) -> int:
@@ -156,6 +197,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _log_of(options: argparse.Namespace) -> Log:
+    """The log that is named, else that of the centre that runs in the folder."""
     url = options.nats
     if not url:
         try:
@@ -191,6 +233,46 @@ async def _push(options: argparse.Namespace) -> int:
     )
     found = await push(_log_of(options), options.gateway, name, payload, options.within, tell)
     return 0 if found.answer == "kept" else 1
+
+
+async def _command(options: argparse.Namespace) -> int:
+    from central.command import Wish, command, private_key
+
+    if not 1 <= options.within <= 3600:
+        raise CentralError(f"--within: expected 1 to 3600 s, got {options.within:g}")
+    wish = Wish(
+        options.gateway,
+        "release" if options.release else "try" if options.dry_run else "set",
+        options.point,
+        options.value,
+        options.lease,
+        options.reason,
+        options.by,
+    )
+    found = await command(_log_of(options), wish, private_key(Path(options.key)), options.within)
+    if options.json:
+        print(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        french = {"accepted": "acceptée", "refused": "refusée", "reverted": "annulée, valeur sûre rétablie"}
+        shown = (
+            "" if found.read_back is None else _say(f", relu {found.read_back:g}", f", read back {found.read_back:g}")
+        )
+        said = _say(french.get(found.answer, found.answer), found.answer)
+        print(
+            f"{options.gateway} {options.point} : {said}{shown}{' : ' + found.error if found.error else ''} ({found.id})"
+        )
+    return 0 if found.answer == "accepted" else 1
+
+
+def _bins(options: argparse.Namespace) -> int:
+    from central.bins import COLUMNS, bins, write
+
+    rows = bins(options.database or url_in(options.data))
+    if options.json:
+        print(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], ensure_ascii=False))
+    else:
+        write(rows, sys.stdout)
+    return 0
 
 
 async def _replay(options: argparse.Namespace) -> int:

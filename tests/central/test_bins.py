@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from central.bins import COLUMNS, bins, main
+from central.cli import main as verb
 
 FORECAST = {
     "fill": 0.63,
@@ -52,3 +53,15 @@ def test_a_centre_without_bins_gives_the_header(database_url: str, capsys: pytes
 
 def test_a_database_that_is_not_there_is_said() -> None:
     assert main(["--database", "postgresql://127.0.0.1:1/none"]) == 1
+
+
+def test_the_verb_gives_the_same_as_csv_and_as_json(database_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    said(database_url, "a", 1, "2026-11-26T08:00:00Z", {"bac-1": FORECAST})
+    assert verb(["bins", "--database", database_url]) == 0
+    as_csv = capsys.readouterr().out
+    assert main(["--database", database_url]) == 0
+    assert capsys.readouterr().out == as_csv
+    assert verb(["bins", "--json", "--database", database_url]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert tuple(row) == COLUMNS
+    assert (row["bin"], row["full"], row["late"]) == ("bac-1", FORECAST["full"], None)

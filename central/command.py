@@ -1,0 +1,157 @@
+"""Sends a gateway a signed command, and waits for its answer (central/contract/command.schema.json).
+
+The private key signs commands for every gateway that has its public half as `[upstream] command_key`: keep it where people
+decide, not on the broker's machine. A command is good for a while and once; a gateway that is not connected never hears it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import math
+import re
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from nats import connect
+from nats.errors import Error as NatsError
+
+from central.contract import GATEWAY
+from central.errors import CentralError
+from central.ingest import Log
+
+CONTEXT: Final = b"guet/v1/cmd\n"
+LEASE: Final = re.compile(r"(\d+(?:\.\d+)?)(s|min|h|d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted of a point. do: "try" is a dry run, "release" ends what the platform holds and takes no value; lease:
+    how long it is to hold, such as "2h"."""
+
+    gateway: str
+    do: Literal["set", "try", "release"]
+    point: str
+    value: float | None
+    lease: str
+    reason: str
+    by: str
+
+    def faults(self) -> list[str]:
+        """All that is wrong with it."""
+        told = []
+        if not GATEWAY.fullmatch(self.gateway):
+            told.append(f"{self.gateway!r}: expected a gateway's id, {GATEWAY.pattern}")
+        if not re.fullmatch(r"[^/]+/[^/]+", self.point) or len(self.point) > 140:
+            told.append(f"{self.point!r}: expected DEVICE/POINT, such as cta/setpoint")
+        if (self.value is None) != (self.do == "release") or (self.value is not None and not math.isfinite(self.value)):
+            told.append(f"value: expected a number, and none to release, got {self.value}")
+        if not LEASE.fullmatch(self.lease):
+            told.append(f"--for: expected a duration such as 30min or 2h, got {self.lease!r}")
+        for name, text, most in (("reason", self.reason, 500), ("by", self.by, 100)):
+            if not 0 < len(text) <= most:
+                told.append(
+                    f"--{name}: expected 1 to {most} characters, got {len(text)}; it stands in the gateway's record"
+                )
+        return told
+
+    def signed(self, key: Ed25519PrivateKey, now: datetime, good_s: float) -> tuple[str, bytes]:
+        """Its id, unlike any other, and the message that carries it."""
+        id_ = str(uuid.uuid4())
+        text = json.dumps(
+            {
+                "id": id_,
+                "gateway": self.gateway,
+                "issued": now.isoformat(),
+                "expires": (now + timedelta(seconds=good_s)).isoformat(),
+                "do": self.do,
+                "point": self.point,
+                **({} if self.value is None else {"value": self.value}),
+                "lease": self.lease,
+                "reason": self.reason,
+                "by": self.by,
+            },
+            ensure_ascii=False,
+        )
+        signature = base64.b64encode(key.sign(CONTEXT + text.encode())).decode()
+        return id_, json.dumps({"command": text, "signature": signature}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a command. answer: accepted, refused, reverted; read_back: what the device showed afterwards."""
+
+    id: str
+    answer: str
+    error: str
+    read_back: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return {"command": self.id, "answer": self.answer, "error": self.error, "read_back": self.read_back}
+
+
+def private_key(path: Path) -> Ed25519PrivateKey:
+    """The key in a PEM file. Raises CentralError."""
+    try:
+        key = load_pem_private_key(path.read_bytes(), None)
+    except OSError as error:
+        raise CentralError(
+            f"{path}: {error.strerror}; make one: openssl genpkey -algorithm ed25519 -out {path}"
+        ) from error
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise CentralError(f"{path}: expected a private Ed25519 key in PEM, without a password")
+    return key
+
+
+async def command(log: Log, wish: Wish, key: Ed25519PrivateKey, within_s: float) -> Answer:
+    """Sends it, good for as long as the answer is waited for. Raises CentralError for a wish that is wrong, a log that is
+    not there, and when no answer comes: then nobody knows whether it was carried out, but later it will not be."""
+    if faults := wish.faults():
+        raise CentralError("\n".join(faults))
+    id_, payload = wish.signed(key, datetime.now(UTC), within_s)
+    heard: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    shown: dict[str, Any] = {}
+
+    async def listen(message: Any) -> None:
+        try:
+            body = json.loads(message.data)
+        except ValueError:
+            return
+        if not isinstance(body, dict) or body.get("command") != id_:
+            return
+        if body.get("what") == "action":
+            shown.update(body)
+        elif body.get("what") == "command" and not heard.done():
+            heard.set_result(body)
+
+    try:
+        client = await connect(log.urls.split(","), tls=log.context(), allow_reconnect=False, error_cb=_quiet)
+    except (OSError, NatsError, TimeoutError) as error:
+        raise CentralError(f"log: expected an answer, got: {error}; look at --nats") from error
+    try:
+        await client.subscribe(f"guet.v1.{wish.gateway}.audit", cb=listen)
+        await client.publish(f"guet.v1.{wish.gateway}.cmd", payload)
+        await client.flush(timeout=5)
+        async with asyncio.timeout(within_s):
+            said = await heard
+    except TimeoutError:
+        raise CentralError(
+            f"{wish.gateway}: expected an answer to command {id_} within {within_s:g} s, got none; is it connected, and "
+            "does its site name a command_key? The command has expired by now"
+        ) from None
+    finally:
+        await client.close()
+    return Answer(id_, str(said.get("answer")), str(said.get("error") or ""), shown.get("read_back"))
+
+
+async def _quiet(error: Exception) -> None:
+    del error
