@@ -18,5 +18,8 @@ def live(ask: Ask) -> list[list[Life]]:
     """By the shipped model's network, where it decides, and by the rule."""
     model = load_model(Path(__file__).parent / ask.model)
     record = KINDS[ask.model].record(ask)
-    by_model = [record.lives(lambda some: np.array([model.score(one) for one in some]))] if model.sha256 else []
+    handicap = model.card.model.handicap if model.card.model and ask.less == "partly" else 0.0
+    by_model = []
+    if model.sha256:
+        by_model.append(record.lives(lambda some: np.array([model.score(one) - handicap for one in some])))
     return [*by_model, record.lives(None)]

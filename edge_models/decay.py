@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,8 @@ HOUR_S = 3600.0
 MONTH_H = 30.4 * DAY
 RULE_DECISION = Decision(
     threshold=1.0,
-    evidence=0.5,
-    cap=0.5,
+    evidence=1.0,
+    cap=1.0,
     clear=0.6,
     clear_s=86400.0,
     grace_s=0.0,
@@ -185,6 +186,9 @@ CERTAIN = 12.0
 DAYS = 170
 SEEDS = {"fit": range(100, 109), "calibration": range(200, 206), "test": range(300, 306)}
 WORKERS = 2
+LEAST_IN_BAND = 20
+"""Alerts from which a share of right ones is told."""
+
 EVERY_H = 3
 """How often lives are judged while a model is made; the bench judges them every hour, as the gateway does."""
 
@@ -308,16 +312,24 @@ def decide(
 
 
 def bands(counted: Counted) -> list[tuple[float, int, int]]:
-    """(from this score on, right, alerts): by thirds of the scores of true alerts, but no band of fewer than 20."""
+    """(from this score on, right, alerts): by thirds of the scores of true alerts, by halves or all together where that
+    would leave a band with fewer than LEAST_IN_BAND alerts; none where there are fewer in all. Bands in which fewer were
+    right than in the one below are one with it: a higher score is never said to be less sure."""
     scores = np.array([*counted.true_scores, *counted.false_scores])
     right = np.array([True] * len(counted.true_scores) + [False] * len(counted.false_scores))
-    edges = [-99.0, *np.quantile(counted.true_scores, [1 / 3, 2 / 3]).tolist()]
-    out: list[tuple[float, int, int]] = []
-    for low, high in zip(edges, [*edges[1:], math.inf], strict=True):
-        inside = (scores >= low) & (scores < high)
-        if inside.sum() >= 20:
-            out.append((round(low, 3), int(right[inside].sum()), int(inside.sum())))
-    return out
+    for parts in (3, 2, 1):
+        inner = np.quantile(counted.true_scores, np.arange(1, parts) / parts).tolist() if counted.true_scores else []
+        edges = [-99.0, *inner, math.inf]
+        inside = [(scores >= low) & (scores < high) for low, high in pairwise(edges)]
+        if all(one.sum() >= LEAST_IN_BAND for one in inside):
+            out: list[tuple[float, int, int]] = []
+            for low, one in zip(edges, inside, strict=False):
+                out.append((round(low, 3), int(right[one].sum()), int(one.sum())))
+                while len(out) > 1 and out[-1][1] * out[-2][2] < out[-2][1] * out[-1][2]:
+                    _, more_right, more = out.pop()
+                    out[-1] = (out[-1][0], out[-1][1] + more_right, out[-1][2] + more)
+            return out
+    return []
 
 
 def calibration_table(kind: Kind, found: Sequence[tuple[float, int, int]]) -> str:

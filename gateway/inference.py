@@ -40,7 +40,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 class Network(Closed):
     """The file of the network: int8 in, int8 out. steps, channels: the shape of its input, channels by name in order.
-    forecast: beside the score it gives what it expected of each step, in the window's own units."""
+    forecast: beside the score it gives what it expected of each step, in the window's own units. handicap: taken from its score where little is read (Features.narrow)."""
 
     file: str = Field(pattern=r"^[a-z0-9_]+\.tflite$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -48,6 +48,7 @@ class Network(Closed):
     steps: int = Field(gt=0)
     channels: list[str] = Field(min_length=1)
     forecast: bool = False
+    handicap: float = Field(default=0.0, ge=0)
 
 
 class DecisionTable(Closed):
@@ -202,9 +203,9 @@ class Model:
     def judge(self, features: Features) -> float:
         """The score of these features: the network's, or the rule's where the card says so. What is certain is critical
         whatever a network says."""
-        if self._interpreter is None:
+        if self._interpreter is None or self.card.model is None:
             return features.rule_score
-        score = self.score(features.x)
+        score = self.score(features.x) - (self.card.model.handicap if features.narrow else 0.0)
         return max(score, self.card.severity.critical) if features.certain else score
 
     def score(self, x: NDArray[np.float32]) -> float:

@@ -20,11 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_models.lamp_driver.street import fates, smooth
-from gateway.window.lift import COLUMN, DAY, ROLES
+from gateway.window.lift import COLUMN, DAY, DRIVE, ROLES
 
 FAMILIES = ("rollers", "brake", "bearing", "belt")
 LEFT_OUT = "belt"
-DRIVE = ("drive_current", "vibration", "levelling", "brake_time")
 HOURLY = np.array([1, 0.5, 0.5, 0.5, 1, 3, 8, 16, 20, 14, 11, 13, 17, 14, 11, 11, 13, 18, 20, 15, 10, 7, 4, 2]) / 10
 
 Floats = NDArray[np.float64]

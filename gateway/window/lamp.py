@@ -32,7 +32,6 @@ from gateway.window.past import (
     DAYS,
     FEATURES,
     KNOWN,
-    LEAST_A_DAY,
     RECENT_D,
     Departures,
     Past,
@@ -48,15 +47,18 @@ HOURS = DAYS * DAY
 NOW = 4
 """Settled hours with light whose median is a lamp's present state."""
 
-NOW_WITHIN = 30
-"""Hours in which they must have been."""
+NOW_WITHIN = 54
+"""Hours in which they must have been: two nights, for what is read every third hour or dimmed from hour to hour."""
 
 SETTLING = 3
 """Hours in which the load before must have been read."""
 
 NIGHTS_NEEDED = 14
-SEEN = DAY + 48
-"""Hours that the present state is seen in: restarts of two days, and a day of air before."""
+LEAST_A_NIGHT = 1
+"""Settled hours that make a night known."""
+
+SEEN = DAY + NOW_WITHIN
+"""Hours that the present state is seen in, and a day of air before."""
 
 MEASURED = (
     Quantity("excess_temperature", "temperature", 5.0, 0.7, room=1.0),
@@ -65,6 +67,9 @@ MEASURED = (
     Quantity("source_voltage_shift", "source_voltage", 1.5, 0.1, side=0),
 )
 TEMPERATURE, FACTOR, GAP, VOLTAGE = range(4)
+WARM_LEDS = 0.00055
+"""Share by which the voltage of white LEDs falls for each kelvin: by as much as one shorted, from winter to summer."""
+
 QUANTITIES = (*(one.feature for one in MEASURED), "restarts", "reported")
 """What is compared with the past, then what is counted and what the driver says itself: the rows of the network's input."""
 
@@ -76,6 +81,9 @@ RESTARTS = 5.0
 
 RESTARTS_MOST = 0.7
 """A storm restarts every lamp of a street: something else must be as far from usual before that is an alert."""
+
+RESTARTED_NIGHTS = 3.5
+"""Nights of a week with a restart, above the usual, that are enough: a storm lasts one night, a bad contact comes back."""
 
 COUNTED_D = (2, 7, 20)
 MOST = 3.0
@@ -100,7 +108,8 @@ Flags = NDArray[np.bool_]
 @dataclass(frozen=True, slots=True)
 class Seen:
     """Lamps at one instant; (lamps, ...), NaN where not known. sudden, slow: departures of MEASURED from the recent and from
-    the first reference, as shares of what is enough; restarts: above the usual in two days; judged: is enough known?"""
+    the first reference, as shares of what is enough; restarts: above the usual in two days; again: nights of a week with
+    any, above the usual; judged: is enough known?"""
 
     x: NDArray[np.float32]
     judged: Flags
@@ -108,6 +117,7 @@ class Seen:
     sudden: Floats
     slow: Floats
     restarts: Floats
+    again: Floats
     dark: Flags
     failed: Flags
     power_w: Floats
@@ -123,7 +133,9 @@ class Seen:
     def rule_score(self) -> Floats:
         """(lamps,): above 1 the rule would alert."""
         weights = np.maximum(np.nan_to_num(self.sudden), np.nan_to_num(self.slow))
-        restarts = np.minimum(RESTARTS_MOST, self.restarts / RESTARTS)[:, None]
+        restarts = np.maximum(np.minimum(RESTARTS_MOST, self.restarts / RESTARTS), self.again / RESTARTED_NIGHTS)[
+            :, None
+        ]
         every = np.clip(np.concatenate([weights, restarts], 1), 0.0, MOST)
         score = np.sqrt((np.where(every >= WORTH_SAYING, every, 0.0) ** 2).sum(1))
         return np.where(self.certain, MOST, np.minimum(MOST, score))
@@ -133,12 +145,13 @@ class Lamps:
     """The past of some lamps. has_neighbours: whether temperatures of neighbours or of the air are among the values."""
 
     def __init__(self, count: int, has_neighbours: bool) -> None:
-        self.past = Past(MEASURED, count)
+        self.past = Past(MEASURED, count, LEAST_A_NIGHT)
         self.nights = np.zeros(count, int)
         self._has_neighbours = has_neighbours
         self._rows: Floats = np.full((count, HOURS, len(ROLES)), np.nan)
         self._last_hour, self._day = 0, -1
         self._lit_w, self._restarts = np.full(count, np.inf), np.zeros(count)
+        self._restarted = np.zeros(count)
 
     def row(self, hour: int) -> Floats:
         """(lamps, ROLES): what is known of an hour since 1970, to be filled; hours that are too old give one to forget."""
@@ -167,11 +180,15 @@ class Lamps:
         failed = _latest(rows[:, -DAY:, COLUMN["failure"]]) > 0
         started = _rises(self._before(now_s, COUNTED_D[-1] * DAY, COLUMN["starts"]))
         more = np.stack([started[:, -DAY * d :].sum(1) - d * self._restarts for d in COUNTED_D], 1)
+        to_noon = int(12 - now_s // HOUR_S) % DAY  # a stormy night must not count as two
+        nights = np.pad(started, ((0, 0), (0, to_noon)))[:, -7 * DAY :]
+        by_day = nights.reshape(len(rows), 7, DAY).sum(2)
+        again = (by_day > 0).sum(1) - 7 * self._restarted
         sudden, slow = self._weights(gone, gap)
         x = np.concatenate([self.past.features(gone), self._counted(more, dark | failed)], 1)
         fresh = np.isfinite(rows[:, -DAY:, :2]).any((1, 2))
         judged = (self.nights >= NIGHTS_NEEDED) & fresh
-        return Seen(x, judged, gone, sudden, slow, more[:, 0], dark, failed, power_w, celsius, given)
+        return Seen(x, judged, gone, sudden, slow, more[:, 0], again, dark, failed, power_w, celsius, given)
 
     def learn(self, now_s: float) -> None:
         """What is usual: anew every day at noon UTC, and until there is enough."""
@@ -185,8 +202,10 @@ class Lamps:
         full_w = _high(power[:, : learnt.shape[1]])
         self._lit_w = np.where(full_w > 0, 0.15 * full_w, np.inf)
         settled = _settled(power, self._lit_w)
-        self.nights = (settled[:, : learnt.shape[1]].reshape(len(rows), -1, DAY).sum(2) >= LEAST_A_DAY).sum(1)
-        self._restarts = _rises(learnt[..., COLUMN["starts"]]).sum(1) / (DAYS - RECENT_D)
+        self.nights = (settled[:, : learnt.shape[1]].reshape(len(rows), -1, DAY).sum(2) >= LEAST_A_NIGHT).sum(1)
+        started = _rises(learnt[..., COLUMN["starts"]])
+        self._restarts = started.sum(1) / (DAYS - RECENT_D)
+        self._restarted = (started.reshape(len(rows), -1, DAY).sum(2) > 0).mean(1)
         if (self.nights >= NIGHTS_NEEDED).any():
             y = np.where(settled[:, None], self._measured(rows), np.nan)
             self.past.renew(power, y, DAY)
@@ -206,7 +225,8 @@ class Lamps:
     def _measured(self, rows: Floats) -> Floats:
         """(lamps, MEASURED, hours), not yet held against the past."""
         gap = rows[..., COLUMN["level"]] - rows[..., COLUMN["output"]]
-        factor, volts = rows[..., COLUMN["power_factor"]], rows[..., COLUMN["source_voltage"]]
+        factor = rows[..., COLUMN["power_factor"]]
+        volts = rows[..., COLUMN["source_voltage"]] * (1 + WARM_LEDS * (rows[..., COLUMN["temperature"]] - 25))
         return np.stack([_above_air(rows, self._lit_w, self._has_neighbours), factor, gap, volts], 1)
 
     def _weights(self, gone: Departures, gap: Floats) -> tuple[Floats, Floats]:
@@ -326,8 +346,11 @@ class LampWindow:
             elif slow > 0:
                 text = _slow(at, abs(float(seen.gone.long[0, at])))
                 yield self._reason(quantity.role, f"slow_{quantity.feature}", slow, text)
-        if seen.restarts[0] > 0:
-            # A stormy night restarts every lamp: restarts alone are never enough.
+        if (again := float(seen.again[0]) / RESTARTED_NIGHTS) > RESTARTS_MOST:
+            text = f"il a redémarré {seen.again[0]:.0f} nuits de plus que d'ordinaire en une semaine"
+            yield self._reason("starts", "restarted_nights", again, text)
+        elif seen.restarts[0] > 0:
+            # A stormy night restarts every lamp: restarts of one night alone are never enough.
             text = f"{seen.restarts[0]:.0f} redémarrages de plus que d'ordinaire en deux jours"
             yield self._reason("starts", "restarts", min(RESTARTS_MOST, float(seen.restarts[0]) / RESTARTS), text)
 

@@ -69,6 +69,9 @@ ROLES = {
 }  # fmt: skip
 """Roles with their units."""
 
+DRIVE = ("drive_current", "vibration", "levelling", "brake_time")
+"""Those of the drive. Where none is read, what a door does by chance must not be taken for wear."""
+
 COLUMN = {role: index for index, role in enumerate(ROLES)}
 """Where a role stands in a row of the window."""
 
@@ -194,6 +197,8 @@ class LiftWindow:
         self._inputs = inputs
         self._role = {point: role for role, points in inputs.items() for point in points}
         self._lifts = Lifts(1)
+        self.narrow = not any(inputs.get(role) for role in DRIVE)
+        """Only the door is read."""
 
     def add(self, point: str, start_s: float, period_s: float, aggregate: Aggregate, unit: str) -> None:
         """See `Window`."""
@@ -211,7 +216,14 @@ class LiftWindow:
         seen = self._lifts.see(now_s)
         evidence = [reason for reason in self._reasons(seen) if reason.weight >= WORTH_SAYING]
         evidence.sort(key=lambda reason: -reason.weight)
-        made = Features(now_s, seen.x[0], evidence, float(seen.rule_score[0]), certain=bool(seen.certain[0]))
+        made = Features(
+            now_s,
+            seen.x[0],
+            evidence,
+            float(seen.rule_score[0]),
+            certain=bool(seen.certain[0]),
+            narrow=self.narrow,
+        )
         return replace(made, ease=partial(self._eased, made, seen))
 
     def missing(self, now_s: float) -> str:
@@ -246,7 +258,8 @@ class LiftWindow:
         hard = hard if rows[-1] >= 1 else []
         sudden = float(_rule(seen.sudden * by_role, np.zeros_like(seen.slow))[0])
         certain = bool(hard) or sudden >= CERTAIN
-        return Features(made.time_s, x, evidence, min(MOST, max([wear, *hard])), certain=certain)
+        score = min(MOST, max([wear, *hard]))
+        return Features(made.time_s, x, evidence, score, certain=certain, narrow=made.narrow)
 
     def _reasons(self, seen: Seen) -> Iterator[Reason]:
         for at, quantity in enumerate(MEASURED):

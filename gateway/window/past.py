@@ -23,6 +23,11 @@ RECENT_D = 7
 
 LEAST_DAYS = 14
 LEAST_A_DAY = 3
+"""Values that make a day known, where a thing is read often enough to have more."""
+
+LEAST_OF_DAYS = 3
+"""Days from which the spread from day to day is told."""
+
 SPANS_D = ((0, 3), (0, 10), (11, 25))
 """Days ago, from and to, over which departures from the first reference are averaged: lately, for long, before that."""
 
@@ -65,7 +70,9 @@ class Usual:
     high: Floats
 
     @classmethod
-    def learn(cls, load: Floats, y: Floats, slots_a_day: int, quantities: Sequence[Quantity]) -> Self:
+    def learn(
+        cls, load: Floats, y: Floats, slots_a_day: int, quantities: Sequence[Quantity], least_a_day: int = LEAST_A_DAY
+    ) -> Self:
         """From whole days: load (things, slots), y (things, quantities, slots), NaN where not known."""
         least = np.array([one.least_spread for one in quantities])
         loads = np.broadcast_to(load[:, None], y.shape)
@@ -83,13 +90,13 @@ class Usual:
         shift = known_median(rest)
         rest -= shift[..., None]
         spread = np.maximum(least, 1.4826 * known_median(np.abs(rest)))
-        by_day = day_medians(rest, slots_a_day)
-        daily = 1.4826 * known_median(np.abs(by_day), LEAST_A_DAY)
+        by_day = day_medians(rest, slots_a_day, least_a_day)
+        daily = 1.4826 * known_median(np.abs(by_day), LEAST_OF_DAYS)
         daily = np.maximum(0.3 * spread, np.where(np.isfinite(daily), daily, spread))
         beyond = np.array([one.room for one in quantities]) * np.where(known, np.abs(loads), 0.0).max(-1)
         low = np.where(known, loads, np.inf).min(-1) - beyond
         high = np.where(known, loads, -np.inf).max(-1) + beyond
-        enough = count >= LEAST_A_DAY * LEAST_DAYS
+        enough = count >= least_a_day * LEAST_DAYS
         parts = (at_zero + shift, slope, spread, daily, low, high)
         return cls(*(np.where(enough, part, np.nan) for part in parts))
 
@@ -122,8 +129,8 @@ class Departures:
 class Past:
     """Of some things, the quantities."""
 
-    def __init__(self, quantities: Sequence[Quantity], things: int = 1) -> None:
-        self.quantities = tuple(quantities)
+    def __init__(self, quantities: Sequence[Quantity], things: int = 1, least_a_day: int = LEAST_A_DAY) -> None:
+        self.quantities, self.least_a_day = tuple(quantities), least_a_day
         self.enough = np.array([one.enough for one in quantities])
         self._sides = np.array([one.side for one in quantities])
         self.recent = self.first = Usual.unknown(things, len(quantities))
@@ -133,9 +140,9 @@ class Past:
         """At the end of a day. load (things, DAYS * slots_a_day), y (things, quantities, DAYS * slots_a_day): NaN where not
         known."""
         learnt = (DAYS - RECENT_D) * slots_a_day
-        self.recent = Usual.learn(load[:, :learnt], y[..., :learnt], slots_a_day, self.quantities)
+        self.recent = Usual.learn(load[:, :learnt], y[..., :learnt], slots_a_day, self.quantities, self.least_a_day)
         self.first = self.first.or_else(self.recent, ~np.isfinite(self.first.at_zero))
-        days = day_medians(self.first.rest(load, y), slots_a_day)[..., ::-1]
+        days = day_medians(self.first.rest(load, y), slots_a_day, self.least_a_day)[..., ::-1]
         lost = np.asarray(~np.isfinite(days).any(-1))  # run otherwise for five weeks: the first says nothing any more
         self.first = self.first.or_else(self.recent, lost)
         self._spans = np.stack([known_mean(days[..., begin:end]) for begin, end in SPANS_D])
@@ -198,9 +205,9 @@ def known_mean(y: Floats) -> Floats:
     return np.where(count >= max(1, y.shape[-1] // 3), means, np.nan)
 
 
-def day_medians(y: Floats, slots_a_day: int) -> Floats:
-    """(..., days * slots_a_day) -> (..., days); NaN for a day with fewer than LEAST_A_DAY values."""
-    return known_median(y.reshape(*y.shape[:-1], -1, slots_a_day), LEAST_A_DAY)
+def day_medians(y: Floats, slots_a_day: int, least: int = LEAST_A_DAY) -> Floats:
+    """(..., days * slots_a_day) -> (..., days); NaN for a day with fewer than `least` values."""
+    return known_median(y.reshape(*y.shape[:-1], -1, slots_a_day), least)
 
 
 def last_known(y: Floats, count: int, least: int) -> Floats:

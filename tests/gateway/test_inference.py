@@ -175,7 +175,7 @@ def test_confidence_is_what_became_of_alerts_of_such_a_score(folder, score, valu
 def test_below_what_was_seen_and_without_a_calibration_nobody_knows(folder):
     calibrated(folder)
     assert load_model(folder).confidence(0.5) is None
-    assert load_model(MODELS / "rig").confidence(2.0) is None
+    assert load_model(MODELS / "bin").confidence(2.0) is None
 
 
 @pytest.mark.parametrize(("old", "new"), [("right = 18", "right = 21"), ("score = 3.0", "score = 1.0")])

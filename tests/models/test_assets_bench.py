@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edge_models.batch import KINDS, live
-from edge_models.decay import DAY, RULE_DECISION, SEEDS, Ask, Life, count, decide, rate, share
+from edge_models.decay import DAY, RULE_DECISION, SEEDS, Ask, Counted, Life, bands, count, decide, rate, share
 from edge_models.lamp_driver.street import FAMILIES as LAMP_FAMILIES
 from edge_models.lamp_driver.street import street
 from edge_models.lift_door.shaft import FAMILIES as LIFT_FAMILIES
@@ -60,6 +60,20 @@ def test_a_decision_is_chosen_that_keeps_to_the_false_alerts_that_are_allowed():
     assert counted.false == 0
     assert counted.in_time(14) == (3, 3)
     assert decision.clear < decision.threshold
+
+
+def test_confidence_never_falls_with_the_score_and_nothing_is_said_of_few_alerts():
+    def alerts(right, wrong):
+        return Counted({}, {}, len(wrong), 1.0, tuple(right), tuple(wrong))
+
+    odd = bands(alerts(np.linspace(1, 4, 90), [3.9] * 60))
+    shares = [right / of for _, right, of in odd]
+    assert shares == sorted(shares)
+    assert sum(of for _, _, of in odd) == 150
+    even = bands(alerts(np.linspace(1, 4, 90), [1.1] * 30))
+    assert len(even) == 3
+    assert even[0][1] < even[0][2]
+    assert bands(alerts([2.0] * 15, [])) == []
 
 
 def test_the_seeds_of_the_bench_are_nobody_elses():

@@ -31,6 +31,16 @@ def test_the_card_is_complete_and_named_after_its_folder(name):
     assert card.data.text
 
 
+@pytest.mark.parametrize("name", ["lamp_driver", "lift_door", "rig"])
+def test_an_alert_about_a_machine_says_how_often_such_alerts_were_right_and_of_how_many(name):
+    model = load_model(ROOT / name)
+    for score in (model.decision.threshold + 0.01, model.card.severity.critical + 1):
+        confidence = model.confidence(score)
+        assert confidence is not None
+        assert confidence.n >= 20
+        assert confidence.made == ("recorded" if name == "rig" else "simulated")
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_golden_examples_are_byte_exact(name):
     model = load_model(ROOT / name, even_refused=True)

@@ -12,7 +12,7 @@ from gateway.inference import load_model
 from gateway.lighting import Schedule, Slot, arc_power_level
 from gateway.summary import Aggregate
 from gateway.window import Features
-from gateway.window.lamp import QUANTITIES, LampWindow
+from gateway.window.lamp import COLUMN, QUANTITIES, Lamps, LampWindow
 from gateway.window.past import FEATURES
 from simulator.drift import Drift
 from simulator.lighting import Lamp, LampFault
@@ -205,6 +205,49 @@ def test_a_stormy_night_of_restarts_alone_is_no_failing_driver(healthy: list[Row
     features = judged(storm)
     assert features.evidence[0].feature == "restarts"
     assert features.rule_score < 1
+
+
+def restarting(rows: list[Row], nights: int) -> list[Row]:
+    """The same with two restarts in each of the last nights."""
+    return [
+        (at, point, value + 2 * max(0, nights - max(0, int((DAWN - at) // 86400))))
+        if point == "lampe-1/starts"
+        else (at, point, value)
+        for at, point, value in rows
+    ]
+
+
+def test_a_lamp_that_restarts_night_after_night_is_found_and_one_of_two_nights_is_not(healthy: list[Row]) -> None:
+    bad = judged(restarting(healthy, 6))
+    assert bad.rule_score > 1
+    assert bad.evidence[0].feature == "restarted_nights"
+    assert "redémarré" in bad.evidence[0].text
+    assert judged(restarting(healthy, 2)).rule_score < 1
+
+
+def test_a_lamp_that_is_read_every_third_hour_is_judged_too(healthy: list[Row], ageing: list[Row]) -> None:
+    def seldom(rows: list[Row]) -> list[Row]:
+        return [row for row in rows if int(row[0] // HOUR_S) % 3 == 0]
+
+    # The fault of one night is seen an hour later than it would be by reading every hour.
+    assert judged(seldom(healthy)).rule_score < 0.5
+    assert judged(seldom(ageing)).rule_score > 0.8
+
+
+def test_leds_that_give_less_voltage_because_they_are_warmer_are_not_shorted() -> None:
+    """From winter to summer a string of thirty loses more than a volt: read with its temperature, it has not changed."""
+    lamps = Lamps(1, has_neighbours=False)
+    first = 480_000
+    for hour in range(100 * 24):
+        warm = 25 * min(1, max(0, (hour - 40 * 24) / (50 * 24)))
+        row = lamps.row(first + hour)
+        row[0, COLUMN["power"]] = 40 if hour % 24 < 10 else 0.3
+        row[0, COLUMN["temperature"]] = 40 + warm
+        row[0, COLUMN["source_voltage"]] = 87 * (1 - 0.0006 * (15 + warm))
+        if hour >= 30 * 24 and hour % 24 == 9:
+            seen = lamps.see((first + hour + 1) * HOUR_S)
+    assert seen.judged[0]
+    assert abs(seen.slow[0, 3]) < 0.3
 
 
 def test_a_new_level_of_the_street_is_no_failing_driver(healthy: list[Row]) -> None:

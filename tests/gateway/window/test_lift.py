@@ -1,6 +1,7 @@
 """The lift door window, fed with the registers of simulated doors as summaries of a quarter of an hour."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -172,6 +173,20 @@ def test_what_is_missing_is_said(healthy: list[Summary]) -> None:
 def test_roles_that_do_not_fit_are_refused(inputs: dict[str, list[str]], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         LiftWindow(inputs)
+
+
+def test_where_only_the_door_is_read_the_network_must_be_surer(healthy: list[Summary]) -> None:
+    model = load_model(Path(__file__).parents[3] / "edge_models/lift_door")
+    assert model.card.model is not None
+    door = judged(healthy)
+    assert door.narrow
+    handicap = model.card.model.handicap
+    assert handicap > 0
+    assert model.judge(door) == pytest.approx(model.score(door.x) - handicap)
+    assert model.judge(replace(door, narrow=False)) == pytest.approx(model.score(door.x))
+    # What is certain stays so: a door that reports its own failure needs no network.
+    assert model.judge(replace(door, certain=True)) == model.card.severity.critical
+    assert not LiftWindow(INPUTS | {"vibration": ["traction/vibration"]}).narrow
 
 
 def test_its_card_is_of_its_kind() -> None:
