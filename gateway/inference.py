@@ -40,7 +40,8 @@ Positive = Annotated[float, Field(gt=0)]
 
 class Network(Closed):
     """The file of the network: int8 in, int8 out. steps, channels: the shape of its input, channels by name in order.
-    forecast: beside the score it gives what it expected of each step, in the window's own units. handicap: taken from its score where little is read (Features.narrow)."""
+    forecast: beside the score it gives what it expected of each step, in the window's own units. handicap:
+    taken from its score where little is read (Features.narrow)."""
 
     file: str = Field(pattern=r"^[a-z0-9_]+\.tflite$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")

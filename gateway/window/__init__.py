@@ -33,8 +33,8 @@ class Features:
     what they did; what explains a score asks for it (gateway.explanation). None where a window cannot say.
     certain: something that needs no network, such as a device that reports its own failure. suspects: sensors that measure
     something else than what they are there for, each with why; the weight is how sure that is, above 1. informed: the same
-    features with reasons told by a network's forecast of each step; None where a window makes nothing of one. narrow: little of
-    what such a watch can read is read here, so that a network must be surer than elsewhere.
+    features with reasons told by a network's forecast of each step; None where a window makes nothing of one.
+    narrow: little of what such a watch can read is read here, so that a network must be surer than elsewhere.
     """
 
     time_s: float
