@@ -103,8 +103,20 @@ def _parser() -> argparse.ArgumentParser:
         again.add_argument(f"--{name}", dest=f"{name}_", type=_instant, required=True, metavar="TIME", help=when)
     again.add_argument("--nats", default="", metavar="URL[,URL]", help=_say("journal à utiliser", "log to use"))
     again.add_argument("--tls", type=Path, default=None, metavar="FOLDER", help=files)
-    pushed = verbs.add_parser("push", help=_say("donne à une passerelle un autre site, signé et à l'essai",
-                                                "gives a gateway another site, signed and on trial"))  # fmt: skip
+    pushed, order, waste = _push_options(verbs, files), _command_options(verbs, files), _bins_options(verbs)
+    for verb in (run, status, whole, again, pushed, order, waste):
+        own = _say(f"dossier des données (défaut : {FOLDER})", f"folder of the data (default: {FOLDER})")
+        verb.add_argument("--data", type=Path, default=FOLDER, help=own)
+        other = _say("PostgreSQL existant, au lieu de celui du dossier", "an existing PostgreSQL, not the folder's own")
+        verb.add_argument("--database", default="", metavar="URL", help=other)
+    return parser
+
+
+def _push_options(verbs: Any, files: str) -> argparse.ArgumentParser:
+    gives = _say(
+        "donne à une passerelle un autre site, signé et à l'essai", "gives a gateway another site, signed and on trial"
+    )
+    pushed: argparse.ArgumentParser = verbs.add_parser("push", help=gives)
     pushed.add_argument("gateway")
     pushed.add_argument("site", type=Path, metavar="SITE.toml")
     signs = _say("ce qui signe : authority/commands.key", "what signs: authority/commands.key")
@@ -116,13 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     pushed.add_argument("--nats", default="", metavar="URL[,URL]", help=_say("journal à utiliser", "log to use"))
     pushed.add_argument("--tls", type=Path, default=None, metavar="FOLDER", help=files)
     pushed.add_argument("--json", action="store_true", help=_say("pour les machines", "for machines"))
-    order, waste = _command_options(verbs, files), _bins_options(verbs)
-    for verb in (run, status, whole, again, pushed, order, waste):
-        own = _say(f"dossier des données (défaut : {FOLDER})", f"folder of the data (default: {FOLDER})")
-        verb.add_argument("--data", type=Path, default=FOLDER, help=own)
-        other = _say("PostgreSQL existant, au lieu de celui du dossier", "an existing PostgreSQL, not the folder's own")
-        verb.add_argument("--database", default="", metavar="URL", help=other)
-    return parser
+    return pushed
 
 
 def _command_options(verbs: Any, files: str) -> argparse.ArgumentParser:
@@ -137,7 +143,8 @@ def _command_options(verbs: Any, files: str) -> argparse.ArgumentParser:
         ("reason", "TEXT", "pourquoi : figure au journal", "why: stands in the record"),
         ("by", "NAME", "qui l'ordonne", "who orders it"),
     ):
-        order.add_argument(f"--{name}", required=True, metavar=metavar, help=_say(french, english))
+        kind = Path if name == "key" else str
+        order.add_argument(f"--{name}", type=kind, required=True, metavar=metavar, help=_say(french, english))
     kept = _say("durée du maintien, 1h si rien n'est dit", "how long it holds, 1h where nothing is said")
     order.add_argument("--for", dest="lease", default="1h", metavar="2h", help=kept)
     how = order.add_mutually_exclusive_group()
@@ -236,7 +243,8 @@ async def _push(options: argparse.Namespace) -> int:
 
 
 async def _command(options: argparse.Namespace) -> int:
-    from central.command import Wish, command, private_key
+    from central.command import Wish, command
+    from central.push import load_key
 
     if not 1 <= options.within <= 3600:
         raise CentralError(f"--within: expected 1 to 3600 s, got {options.within:g}")
@@ -249,7 +257,7 @@ async def _command(options: argparse.Namespace) -> int:
         options.reason,
         options.by,
     )
-    found = await command(_log_of(options), wish, private_key(Path(options.key)), options.within)
+    found = await command(_log_of(options), wish, load_key(options.key), options.within)
     if options.json:
         print(json.dumps(found.as_json(), ensure_ascii=False))
     else:

@@ -14,12 +14,9 @@ import re
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final, Literal
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from nats import connect
 from nats.errors import Error as NatsError
 
@@ -95,21 +92,6 @@ class Answer:
 
     def as_json(self) -> dict[str, Any]:
         return {"command": self.id, "answer": self.answer, "error": self.error, "read_back": self.read_back}
-
-
-def private_key(path: Path) -> Ed25519PrivateKey:
-    """The key in a PEM file. Raises CentralError."""
-    try:
-        key = load_pem_private_key(path.read_bytes(), None)
-    except OSError as error:
-        raise CentralError(
-            f"{path}: {error.strerror}; make one: openssl genpkey -algorithm ed25519 -out {path}"
-        ) from error
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        key = None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise CentralError(f"{path}: expected a private Ed25519 key in PEM, without a password")
-    return key
 
 
 async def command(log: Log, wish: Wish, key: Ed25519PrivateKey, within_s: float) -> Answer:
