@@ -118,7 +118,6 @@ class _Visit:
         await page.follow("link", "Exemple-le-Bourg")
         await page.follow("link", cabinet.other_model)
         await page.follow("link", "Remplacer le matériel")
-        await page.tap("DisclosureTriangle", "Autre adresse ou autre modèle")
         await page.fill("Nouveau profil", cabinet.true_profile[cabinet.other_model])
         await page.follow("button", "Remplacer")
         await self.ended("replace")

@@ -192,12 +192,16 @@ class Page:
                 ours = not self.origin or "{0.scheme}://{0.netloc}".format(urlsplit(url)) == self.origin
                 if not ours:
                     self.strangers.append(url)
-                how = (
-                    ("Fetch.continueRequest", {}) if ours else ("Fetch.failRequest", {"errorReason": "BlockedByClient"})
-                )
-                task = asyncio.create_task(self.call(how[0], requestId=values["requestId"], **how[1]))
+                task = asyncio.create_task(self._decide(values["requestId"], ours))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    async def _decide(self, request: str, ours: bool) -> None:
+        with suppress(BrowserError):  # the page went away meanwhile, and its requests with it
+            if ours:
+                await self.call("Fetch.continueRequest", requestId=request)
+            else:
+                await self.call("Fetch.failRequest", requestId=request, errorReason="BlockedByClient")
 
     async def screen(self, width: int = 390, zoom: float = 1.0, *, dark: bool = False) -> None:
         """A phone's, so many pixels wide, by day or at night; or a window of that width in which everything is zoomed."""
