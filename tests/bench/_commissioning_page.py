@@ -194,7 +194,7 @@ class _Visit:
         """Whether the gateway is back with the text on trial, and says that all works; it is away for a moment."""
         with suppress(BrowserError):
             await self.page.go(f"{self.origin}/settings")
-            return await self.page.run("document.querySelector('#trial')?.dataset.healthy") == "yes"
+            return bool(await self.page.run("document.querySelector('#trial')?.dataset.healthy === 'yes'"))
         return False
 
     async def read(self, expression: str) -> Any:
