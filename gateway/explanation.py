@@ -2,13 +2,14 @@
 
 The window gives candidates, and can tell what a scorer would have seen had some of them been as usual ("eased"). A
 candidate's weight is the mean of what easing it alone takes from the score and of what it adds by itself when all others
-are eased: the first alone would find nothing where two say the same, the second nothing where one needs the other. The
+are eased: the first alone would find nothing where two say the same, the second nothing where one needs the other. Points
+that the scorer sees only pooled share what they weigh together by how far each departs. The
 counterfactual eases the strongest together, as little as is enough for a score below the threshold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from gateway.alert import Change, Counterfactual, Reason
@@ -39,6 +40,7 @@ def reasons_of(scorer: Scorer, features: Features) -> tuple[Reason, ...]:
             taken = with_all - scorer(ease({point: 0.0}))
             added = scorer(ease(dict.fromkeys(points - {point}, 0.0))) - with_none
             parts[point] = max(0.0, (taken + added) / 2)
+        parts |= _apportioned({point: parts[point] for point in parts if point in features.alike}, features.alike)
         if any(parts.values()):
             weighed = _named(_shared(asked, parts), asked)
     weighed = sorted((reason for reason in weighed if reason.weight > 0), key=lambda reason: -reason.weight)
@@ -74,6 +76,12 @@ def counterfactual_of(
     named = [reason for reason in reasons if reason.point in points[:count]]
     changes = tuple(_change(reason, enough) for reason in named)
     return Counterfactual(score(count, enough), changes, _sentence(named, changes))
+
+
+def _apportioned(parts: dict[str, float], departs: Mapping[str, float]) -> dict[str, float]:
+    """The whole of some parts, shared out by how far each point departs."""
+    whole, far = sum(parts.values()), sum(departs[point] for point in parts)
+    return {point: whole * departs[point] / far for point in parts} if far > 0 else parts
 
 
 def _shared(asked: Sequence[Reason], parts: dict[str, float]) -> list[Reason]:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SPLITS = {"fit": 1, "calibration": 2, "test": 3, "bench": 4}
-"""The last is only ever measured on."""
+SPLITS = {"fit": 1, "calibration": 2, "bench": 4, "test": 6}
+"""The last two are only ever measured on. 3 was a test split that has been looked at more than once, and is retired."""
 
 FAULTS = {"fit": 3.0}
 """How many times as often as elsewhere a split sees what is no leak but can look like one: there is much to learn."""
@@ -296,12 +296,12 @@ def subset(case: Case, rng: Generator) -> tuple[list[int], list[int]]:
 
 
 def rows_of(case: Case, flows: Sequence[int], pressures: Sequence[int]) -> tuple[Floats, Floats]:
-    """The window's rows (hours, CHANNELS) and the rule's score of each hour, by the gateway's own code."""
+    """The window's rows (hours, CHANNELS), the rule's score of each hour, by the gateway's own code."""
     points = [f"sector/{column}" for column in (*flows, *pressures)]
     window = SectorWindow({"flow": points[: len(flows)], "pressure": points[len(flows) :]})
     units = ["m3/h"] * len(flows) + ["bar"] * len(pressures)
     columns = [*flows, *pressures]
-    rows, rule = [], []
+    made = []
     for h, (values, stuck) in enumerate(zip(case.values[:, columns], case.stuck[:, columns], strict=True)):
         hour = EPOCH_H + h
         for point, unit, value, held in zip(points, units, values.tolist(), stuck.tolist(), strict=True):
@@ -311,7 +311,6 @@ def rows_of(case: Case, flows: Sequence[int], pressures: Sequence[int]) -> tuple
                     point, hour * 3600.0, 3600.0, Aggregate(12, 0, value, value - around, value + around, value), unit
                 )
         if (hour + 1) % 48 == 0 or h == len(case.values) - 1:
-            made, by_rule = window.advance(hour + 1)
-            rows.append(made)
-            rule.append(by_rule)
+            made.append(window.advance(hour + 1))
+    rows, rule = zip(*made, strict=True)
     return np.vstack(rows), np.concatenate(rule)

@@ -8,7 +8,7 @@ and is the same code in training, replay and service. One file a kind of watch: 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from gateway.alert import Reason
@@ -35,6 +35,8 @@ class Features:
     something else than what they are there for, each with why; the weight is how sure that is, above 1. informed: the same
     features with reasons told by a network's forecast of each step; None where a window makes nothing of one.
     narrow: little of what such a watch can read is read here, so that a network must be surer than elsewhere.
+    alike: points that a scorer cannot tell apart, since it sees the largest or the mean of them, each with how far it
+    departs.
     """
 
     time_s: float
@@ -46,6 +48,7 @@ class Features:
     suspects: Sequence[Reason] = ()
     informed: Callable[[NDArray[np.float64]], Features] | None = None
     narrow: bool = False
+    alike: Mapping[str, float] = field(default_factory=dict)
 
 
 class Window(Protocol):

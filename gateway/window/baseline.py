@@ -8,6 +8,8 @@ Residuals, hour by hour, one column each, in this order:
     offset           net inflow against the usual day scaled to the last 24 hours: water added at all hours, where more
                      demand would multiply
     flow given       net inflow given the pressures
+    all usual        all pressures together against the same hour of such days
+    all given        all pressures together given the net inflow
     usual pressure   each pressure against the same hour of such days
     others           each pressure given the other pressures (ridge regressions with each left out in turn, from one
                      inverse)
@@ -16,13 +18,16 @@ Residuals, hour by hour, one column each, in this order:
 
 Each hour counts by 1 / variance at that hour of the day, which is how a small steady loss is seen best: quiet nights count
 most. Over 3, 24 and 72 hours this gives an estimate of the added flow or lost pressure, and its z, in units of what the
-same estimate did over the four weeks. A fourth holds the last day against the week before it: what a leak that has been
-repaired left in the four weeks does not hide the next one from it.
+same estimate did over the four weeks. Others hold the last hours or days against those before them: what a leak that has
+been repaired left in the four weeks, or one that goes on, does not hide the next one from it.
+
+Four weeks can hold a leak themselves. What is usual is therefore learnt from hours that are put on one level first, and a
+spread is at most what slow wander usually adds to that of such hours.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -32,15 +37,17 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Whole = NDArray[np.int64]
 
-SPANS_H = (3, 24, 72, 24)
+ABSOLUTE = 3
+"""Estimates against the four weeks; those after them are against the hours just before:"""
+WEEK, DAYS, TEN_DAYS, FRESH = 3, 4, 5, 6
+SPANS_H = (3, 24, 72, 24, 24, 72, 6)
+BEFORE_H = ((216, 48), (96, 24), (312, 72), (54, 6))
+"""From when to when that is, in hours back."""
 ESTIMATES = len(SPANS_H)
-WEEK = 3
-"""The estimate against the week before, which is this many hours back:"""
-WEEK_FROM_H, WEEK_TO_H = 216, 48
-LOOKBACK_H = WEEK_FROM_H + 24
+LOOKBACK_H = 336
 """Hours before the first one asked for that `Baseline.judge` must be given."""
 
-USUAL_FLOW, OFFSET, FLOW_GIVEN, PRESSURES = 0, 1, 2, 3
+USUAL_FLOW, OFFSET, FLOW_GIVEN, ALL_USUAL, ALL_GIVEN, PRESSURES = 0, 1, 2, 3, 4, 5
 """Columns of residuals; from PRESSURES on three blocks of one column a pressure: usual, others, given; then the inlets."""
 
 LEAST_H = 12 * 24
@@ -49,6 +56,10 @@ LEAST_H = 12 * 24
 RIDGE = 2e-3
 MAX_SIGMAS = 8.0
 """One hour counts at most so much: an hour of flushing is not a leak."""
+
+LEVEL_DAYS = 5
+SLOW_HOUR, SLOW = 1.4, np.array([1.3, 2.3, 3.6, 2.2, 1.5, 3.6, 1.15])
+"""By how much at most slow wander makes the spread of an hour, and of each estimate, larger than it is on one level."""
 
 PRESSURE_FLOOR_BAR, FLOW_FLOOR_M3_H, FLOW_FLOOR_SHARE = 0.004, 0.02, 0.004
 """No hour is known better than that."""
@@ -69,8 +80,8 @@ class Stretch:
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Hours held against a baseline. pressures: how many. z, size (ESTIMATES, hours, residuals): see the module, NaN where
-    unknown, sizes in m3/h and bar. Of the lookback too, (LOOKBACK_H + hours): hourly (, residuals) each hour's own z; net,
-    expected_net in m3/h."""
+    unknown, sizes in m3/h and bar. Of the lookback too, (LOOKBACK_H + hours): hourly
+    (, residuals) each hour's own z; net, expected_net in m3/h."""
 
     pressures: int
     z: Floats
@@ -181,7 +192,8 @@ class _Relations:
         more = seen.net - seen.expected_net
         offset = seen.net - _scaled(seen.net, seen.expected_net)
         inlets = seen.deviation[:, : stretch.flows]
-        return np.column_stack([more, offset, flow_given, drop, others, given, inlets])
+        together = [_together(of, usual.scale[stretch.flows :]) for of in (drop, given)]
+        return np.column_stack([more, offset, flow_given, *together, drop, others, given, inlets])
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,21 +213,24 @@ class Baseline:
         known = np.isfinite(stretch.values).sum(0) >= LEAST_H
         if not known.any():
             return None
-        usual = _Usual.learn(stretch, known)
-        seen = usual.see(stretch)
-        relations = _Relations.learn(stretch, usual, seen)
-        residuals = relations.residuals(stretch, usual, seen)
-        by_hour = _grid(stretch, residuals)
-        mid = np.nan_to_num(median(by_hour))
-        spread = 1.4826 * median(np.abs(by_hour - mid))
+        flat = replace(stretch, values=_levelled(stretch, np.where(known, stretch.values, np.nan)))
+        usual = _Usual.learn(flat, known)
+        relations = _Relations.learn(flat, usual, usual.see(flat))
+        residuals = relations.residuals(stretch, usual, usual.see(stretch))
+        level = _levelled(stretch, residuals)
+        mid = np.nan_to_num(median(_grid(stretch, level)))
+        spread, least = (1.4826 * median(np.abs(_grid(stretch, of) - mid)) for of in (residuals, level))
         floor = np.full(residuals.shape[1], PRESSURE_FLOOR_BAR)
-        floor[:PRESSURES] = floor[len(floor) - stretch.flows :] = FLOW_FLOOR_M3_H + FLOW_FLOOR_SHARE * usual.level
-        around = (np.roll(spread, 1, 0) + 2 * spread + np.roll(spread, -1, 0)) / 4
-        sigma = np.maximum(np.nan_to_num(around, nan=1e3), floor)
-        residuals -= mid[stretch.hour]
-        z, _, _ = _estimates(residuals, sigma[stretch.hour], len(residuals))
-        inflation = np.maximum(np.nan_to_num(1.4826 * median(np.abs(z), axis=1), nan=1.0), 1.0)
-        return cls(usual, relations, mid, sigma, inflation)
+        floor[[ALL_USUAL, ALL_GIVEN]] /= np.sqrt(max(1, stretch.values.shape[1] - stretch.flows))
+        floor[:ALL_USUAL] = floor[len(floor) - stretch.flows :] = FLOW_FLOOR_M3_H + FLOW_FLOOR_SHARE * usual.level
+        around, least = ((np.roll(of, 1, 0) + 2 * of + np.roll(of, -1, 0)) / 4 for of in (spread, least))
+        sigma = np.maximum(np.nan_to_num(np.minimum(around, SLOW_HOUR * least), nan=1e3), floor)
+        z, flat_z = (
+            _estimates(of - mid[stretch.hour], sigma[stretch.hour], len(residuals))[0] for of in (residuals, level)
+        )
+        inflation, least = (1.4826 * median(np.abs(of), axis=1) for of in (z, flat_z))
+        inflation = np.minimum(inflation, SLOW[:, None] * least)
+        return cls(usual, relations, mid, sigma, np.maximum(np.nan_to_num(inflation, nan=1.0), 1.0))
 
     @property
     def level_m3_h(self) -> float:
@@ -288,17 +303,31 @@ def _estimates(residuals: Floats, sigma: Floats, wanted: int) -> tuple[Floats, F
     weight = np.where(known, 1 / sigma**2, 0.0)
     parts = np.stack([weight, np.where(known, hourly / sigma, 0.0), known])
     z, size = [], []
-    for span in SPANS_H[:WEEK]:
-        total, moment, counted = _trailing(parts, span, wanted)
-        total[counted < max(1, span / 3)] = np.nan
-        size.append(moment / total)
-        z.append(size[-1] * np.sqrt(total))
-        if span == SPANS_H[WEEK]:
-            day_total, day_size = total, size[-1]
-    total, moment, counted = _trailing(parts, WEEK_FROM_H, wanted) - _trailing(parts, WEEK_TO_H, wanted)
-    total[counted < (WEEK_FROM_H - WEEK_TO_H) / 3] = np.nan
-    size.append(day_size - moment / total)
-    z.append(size[-1] / np.sqrt(1 / day_total + 1 / total))
+    longest = max(far for far, _ in BEFORE_H)
+    short = max(0, wanted + longest - len(residuals))
+    parts = np.concatenate([np.zeros((3, short + 1, residuals.shape[1])), parts[:, -wanted - longest :]], axis=1)
+    added = np.cumsum(parts, axis=1)
+
+    def within(far: int, near: int = 0) -> Floats:
+        """Sums over the hours from `far` to `near` hours before the end of each wanted hour, fewer at the beginning."""
+        end = added.shape[1]
+        return np.asarray(added[:, end - wanted - near : end - near] - added[:, end - wanted - far : end - far])
+
+    def known_for(span: int, sums: Floats) -> tuple[Floats, Floats]:
+        """Weight and weighted mean, NaN where less than a third of the span is known."""
+        total = np.where(sums[2] < max(1, span / 3), np.nan, sums[0])
+        return total, sums[1] / total
+
+    latest = {span: known_for(span, within(span)) for span in dict.fromkeys(SPANS_H)}
+    for span in SPANS_H[:ABSOLUTE]:
+        total, now = latest[span]
+        size.append(now)
+        z.append(now * np.sqrt(total))
+    for span, (far, near) in zip(SPANS_H[ABSOLUTE:], BEFORE_H, strict=True):
+        total, now = latest[span]
+        before, then = known_for(far - near, within(far, near))
+        size.append(now - then)
+        z.append(size[-1] / np.sqrt(1 / total + 1 / before))
     return np.array(z), np.array(size), hourly
 
 
@@ -311,6 +340,26 @@ def _trailing(x: Floats, span: int, wanted: int) -> Floats:
     x = np.concatenate([np.zeros((*x.shape[:-2], missing, x.shape[-1])), x], axis=-2)
     total = np.cumsum(x[..., -wanted - span :, :], axis=-2)
     return np.asarray(total[..., span:, :] - total[..., :-span, :])
+
+
+def _together(pressures: Floats, scale: Floats) -> Floats:
+    """The mean of pressures, each counted by 1 / scale, NaN where half of them or more are unknown."""
+    known = np.isfinite(pressures)
+    weight = known / scale
+    mean = (np.nan_to_num(pressures) / scale).sum(1) / np.maximum(weight.sum(1), 1e-9)
+    return np.asarray(np.where(known.mean(1) > 0.5, mean, np.nan) if known.shape[1] else np.full(len(known), np.nan))
+
+
+def _levelled(stretch: Stretch, values: Floats) -> Floats:
+    """Values (hours, columns) put on one level: what their day's median, smoothed by a running median over LEVEL_DAYS that
+    keeps steps, is above the median of all days is taken off."""
+    apart = values - _usual_day(stretch, values)[stretch.rest, stretch.hour]
+    days = median(_grid(stretch, apart), axis=1)
+    middle = median(days)
+    half = LEVEL_DAYS // 2
+    wide = np.concatenate([np.full((half, days.shape[1]), np.nan), days, np.full((half, days.shape[1]), np.nan)])
+    level = median(np.lib.stride_tricks.sliding_window_view(wide, LEVEL_DAYS, axis=0), axis=-1)
+    return np.asarray(values - np.nan_to_num(level - middle)[stretch.day - int(stretch.day[0])])
 
 
 def _usual_day(stretch: Stretch, values: Floats) -> Floats:

@@ -9,9 +9,13 @@ import numpy as np
 
 from gateway.alert import Reason
 from gateway.window.baseline import (
+    ABSOLUTE,
+    DAYS,
+    FRESH,
     OFFSET,
     PRESSURES,
     SPANS_H,
+    TEN_DAYS,
     USUAL_FLOW,
     WEEK,
     Baseline,
@@ -29,6 +33,15 @@ SUSPECT_Z, ALONE = 8.0, 0.9
 DROP, OTHERS, FLOW, ADDED = "drop", "others", "flow", "offset"
 """What a reason's feature begins with: a pressure against its usual day, against the others; the inflow against its usual
 day, against that day scaled."""
+
+
+BEFORE = {
+    WEEK: ("week", "la semaine d'avant"),
+    DAYS: ("days", "la moyenne des trois jours d'avant"),
+    TEN_DAYS: ("ten_days", "la moyenne des dix jours d'avant"),
+    FRESH: ("fresh", "la moyenne des deux jours d'avant"),
+}
+"""What estimates are held against other than the four weeks: its name, and in words."""
 
 
 class Departures:
@@ -50,24 +63,31 @@ class Departures:
             if self._z[span, column] >= LEAST_Z:
                 yield self._pressure(i, points[self.flows + i], column, span)
 
+    def moved(self, points: Sequence[str]) -> dict[str, float]:
+        """By how much each pressure has dropped within the week, in bar, against its usual day and the other pressures: the
+        one nearest to what happened most."""
+        drop, others = self._size[WEEK, PRESSURES : PRESSURES + 2 * self.pressures].reshape(2, -1)
+        far = np.maximum(np.nan_to_num(drop) + np.nan_to_num(others), 0.0).tolist()
+        return dict(zip(points[self.flows :], far, strict=True))
+
     def suspects(self, points: Sequence[str]) -> Iterator[Reason]:
         """Pressures whose error would explain all that is seen, where water would not: no other pressure moves with it, and
         it rose, or the inflow is measured and has not grown."""
         z, size = (
-            of[1:WEEK, -1, PRESSURES : PRESSURES + 2 * self.pressures].reshape(WEEK - 1, 2, -1)
+            of[1:ABSOLUTE, -1, PRESSURES : PRESSURES + 2 * self.pressures].reshape(ABSOLUTE - 1, 2, -1)
             for of in (self.judged.z, self.judged.size)
         )
         if np.isfinite(z[0, 1]).sum() < 2 or np.nanmax(np.abs(z[:, 1])) < SUSPECT_Z:
             return
         # Estimates hold each hour at a few sigmas, lest one counts for a day; how far a sensor is off needs all of it.
         raw = self.baseline.departures(self.stretch)[:, PRESSURES : PRESSURES + 2 * self.pressures]
-        hours = SPANS_H[1:WEEK]
-        off = np.array([np.nan_to_num(median(raw[-span:])) for span in hours]).reshape(WEEK - 1, 2, -1)
+        hours = SPANS_H[1:ABSOLUTE]
+        off = np.array([np.nan_to_num(median(raw[-span:])) for span in hours]).reshape(ABSOLUTE - 1, 2, -1)
         precision = self.baseline.relations.precision
         whole = (off[:, 0] * off[:, 1] * precision).sum(-1, keepdims=True)
         share = off[:, 1] ** 2 * precision / np.maximum(whole, 1e-12)
         sure = np.nan_to_num(off[:, 1] * np.abs(z[:, 1] / size[:, 1]))
-        as_ever = self.flows > 0 and float(self._z[1:, [USUAL_FLOW, OFFSET]].max()) < LEAST_Z
+        as_ever = self.flows > 0 and float(self._z[1 : WEEK + 1, [USUAL_FLOW, OFFSET]].max()) < LEAST_Z
         for i in range(self.pressures):
             span = int(np.argmax(np.abs(sure[:, i])))
             by_itself, by_others = off[span, :, i].tolist()
@@ -101,7 +121,7 @@ class Departures:
         else:
             usual = seen - added
             more = f"{_number(added, 1, sign=True)} ± {_number(added / z, 1)} m³/h"
-            than = "la semaine d'avant" if span == WEEK else "l'habitude"
+            than = BEFORE.get(span, ("", "l'habitude"))[1]
             text = f"débit {more} par rapport à {than}, sur {hours} h"
         return Reason(point, f"{FLOW if column == USUAL_FLOW else ADDED}_{_name(span)}", z, text, seen, usual, "m3/h")
 
@@ -115,8 +135,8 @@ class Departures:
         z, lost, hours = float(self._z[span, column]), float(self._size[span, column]), SPANS_H[span]
         usual = column < PRESSURES + self.pressures
         against = "aux mêmes heures des quatre dernières semaines" if usual else "aux autres capteurs"
-        if span == WEEK:
-            against = "à la semaine d'avant" if usual else "aux autres capteurs et à la semaine d'avant"
+        if span in BEFORE:
+            against = f"à {BEFORE[span][1]}" if usual else f"aux autres capteurs et à {BEFORE[span][1]}"
         less = f"{_number(-lost, 3, sign=True)} ± {_number(lost / z, 3)} bar"
         text = f"pression {less} par rapport {against}, sur {hours} h"
         values = self.stretch.values[-hours:, self.flows + i]
@@ -141,7 +161,7 @@ def eased(stretch: Stretch, baseline: Baseline, parts: Mapping[int, tuple[Reason
 
 
 def _name(span: int) -> str:
-    return "week" if span == WEEK else f"{SPANS_H[span]}h"
+    return BEFORE[span][0] if span in BEFORE else f"{SPANS_H[span]}h"
 
 
 def _number(value: float, digits: int, sign: bool = False) -> str:

@@ -22,8 +22,8 @@ from gateway.summary import Aggregate
 from gateway.unit import convert
 from gateway.window import Features, Inputs
 from gateway.window.baseline import (
+    DAYS,
     ESTIMATES,
-    FLOW_GIVEN,
     LOOKBACK_H,
     OFFSET,
     PRESSURES,
@@ -50,33 +50,21 @@ LAGS_H = (336, 288, 228, 180, 144, 116, 92, 72, 56, 44, 34, 26, 20, 15, 11, 8, 6
 HISTORY_S = (LAGS_H[0] + LEARNT_H + 2 * RENEWED_H + 24) * HOUR_S
 """How far back features reach: 47 days."""
 
+_NAMES = ("3h", "24h", "72h", "week", "days", "ten_days", "fresh")  # the estimates
 CHANNELS = (
-    *(
-        "flow_3h",
-        "flow_24h",
-        "flow_72h",
-        "offset_3h",
-        "offset_24h",
-        "offset_72h",
-        "offset_share_24h",
-        "offset_share_72h",
-    ),
-    *("flow_given_3h", "flow_given_24h", "flow_given_72h"),
-    *("flow_week", "offset_week", "flow_given_week", "inlet_week_max", "inlet_week_min"),
-    *("drop_week_max", "drop_week_second", "drop_week_mean", "drop_week_min"),
-    *("others_week_max", "others_week_second", "others_week_min", "given_week_max", "given_week_mean"),
-    *("alone_24h_max", "alone_24h_min", "alone_week_max", "alone_week_min", "uniform_24h", "uniform_week"),
-    *("drop_3h_max", "drop_3h_second", "drop_3h_mean", "drop_3h_min"),
-    *("drop_24h_max", "drop_24h_second", "drop_24h_mean", "drop_24h_min"),
-    *("drop_72h_max", "drop_72h_second", "drop_72h_mean", "drop_72h_min"),
-    *("others_3h_max", "others_3h_second", "others_3h_min", "others_24h_max", "others_24h_second", "others_24h_mean"),
-    *("others_24h_min", "others_72h_max", "others_72h_second", "others_72h_min"),
-    *("given_3h_max", "given_3h_mean", "given_24h_max", "given_24h_second", "given_24h_mean", "given_24h_min"),
-    *("given_72h_max", "given_72h_second", "given_72h_mean"),
-    *("inlet_3h_max", "inlet_3h_min", "inlet_24h_max", "inlet_24h_min", "inlet_72h_max", "inlet_72h_min"),
-    *("common_drop_24h", "largest_drop_24h", "step_flow", "step_drop", "step_others", "step_both"),
+    *(f"{of}_{name}" for name in _NAMES for of in ("flow", "offset", "flow_given", "all_drop", "all_given")),
+    *(f"drop_{name}_{which}" for name in _NAMES for which in ("max", "second", "mean", "min")),
+    *(f"others_{name}_{which}" for name in _NAMES for which in ("max", "second", "min")),
+    *(f"given_{name}_{which}" for name in _NAMES for which in ("max", "mean", "min")),
+    *(f"inlet_{name}_{which}" for name in ("3h", "24h", "72h", "week") for which in ("max", "min")),
+    *("offset_share_24h", "offset_share_72h", "common_drop_24h", "largest_drop_24h"),
+    *(f"alone_{name}_{which}" for name in ("24h", "week", "days") for which in ("max", "min")),
+    *("uniform_24h", "uniform_week", "uniform_days", "step_flow", "step_drop", "step_others", "step_both"),
     *("has_flow", "has_pressure", "has_others", "pressures", "fresh", "known"),
 )
+RULE = len(CHANNELS)
+"""Column of an hour's row: the rule's score."""
+
 CLIP = 10.0
 """Channels lie within -CLIP and CLIP; z beyond it are as sure as can be."""
 
@@ -175,10 +163,11 @@ class SectorWindow:
         if self.missing(now_s) or self._latest is None or self._baseline is None:
             return None
         rows = self._rows.between(now_h - 1 - LAGS_H[0], now_h)
-        x = stacked(rows[:, :-1])[-1]
+        x = stacked(rows[:, : len(CHANNELS)])[-1]
         evidence = sorted(self._latest.evidence(self.points), key=lambda reason: -reason.weight)
         suspects = (*self._latest.suspects(self.points), *self._stuck_points(now_h))
-        seen = Features(now_s, x, evidence, float(rows[-1, -1]), suspects=suspects)
+        moved = self._latest.moved(self.points)
+        seen = Features(now_s, x, evidence, float(rows[-1, RULE]), suspects=suspects, alike=moved)
         return replace(seen, ease=partial(self._eased, seen, self._baseline))
 
     def _stuck_points(self, now_h: int) -> Iterator[Reason]:
@@ -202,7 +191,7 @@ class SectorWindow:
         rows = self._rows.between(now_h - 1 - LAGS_H[0], now_h)
         rows[-EASED_H:] = made
         evidence = sorted(Departures(judged, baseline, stretch).evidence(self.points), key=lambda one: -one.weight)
-        return Features(seen.time_s, stacked(rows[:, :-1])[-1], evidence, float(rows[-1, -1]))
+        return Features(seen.time_s, stacked(rows[:, : len(CHANNELS)])[-1], evidence, float(rows[-1, RULE]))
 
     def missing(self, now_s: float) -> str:
         if self._first_h is None:
@@ -220,7 +209,7 @@ class SectorWindow:
 
     def advance(self, until_h: int) -> tuple[Floats, Floats]:
         """Makes the rows of all hours before `until_h` (hours since 1970) that are not made yet, and gives them, (hours,
-        CHANNELS), with the rule's score of each hour; zeros while there is no baseline."""
+        CHANNELS), with the rule's score of each hour, zeros while there is no baseline."""
         if self._first_h is None or (self._done_h is not None and until_h <= self._done_h):
             return np.zeros((0, len(CHANNELS))), np.zeros(0)
         begin_h = max(self._first_h if self._done_h is None else self._done_h, until_h - self._rows.capacity)
@@ -233,7 +222,7 @@ class SectorWindow:
             self._rows.put(hour, self._judge(hour, end))
             hour = self._done_h = end
         rows = self._rows.between(begin_h, until_h)
-        return rows[:, :-1], rows[:, -1]
+        return rows[:, : len(CHANNELS)], rows[:, RULE]
 
     def _renew(self, at_h: int) -> None:
         self._renewed_h = at_h
@@ -308,25 +297,14 @@ def channels(judged: Judged, baseline: Baseline, fresh: Floats) -> Floats:
     known = np.isfinite(by_sensor[1])
     steps = _steps(judged)
     columns = [
-        *(z[span, :, column] for column in (USUAL_FLOW, OFFSET) for span in range(3)),
-        *(40 * share[1], 80 * share[2]),
-        *(z[span, :, FLOW_GIVEN] for span in range(3)),
-        *(z[WEEK, :, column] for column in (USUAL_FLOW, OFFSET, FLOW_GIVEN)),
-        *(inlet_most[WEEK], inlet_least[WEEK]),
-        *(of[WEEK, :, drop] for of in (most, second, mean, least)),
-        *(of[WEEK, :, others] for of in (most, second, least)),
-        *(most[WEEK, :, given], mean[WEEK, :, given]),
-        *(alone_most[1], alone_least[1], alone_most[WEEK], alone_least[WEEK], together[1], together[WEEK]),
-        *(of[span, :, drop] for span in range(3) for of in (most, second, mean, least)),
-        *(most[0, :, others], second[0, :, others], least[0, :, others]),
-        *(most[1, :, others], second[1, :, others], mean[1, :, others], least[1, :, others]),
-        *(most[2, :, others], second[2, :, others], least[2, :, others]),
-        *(most[0, :, given], mean[0, :, given]),
-        *(most[1, :, given], second[1, :, given], mean[1, :, given], least[1, :, given]),
-        *(most[2, :, given], second[2, :, given], mean[2, :, given]),
-        *(of[span] for span in range(3) for of in (inlet_most, inlet_least)),
-        20 * bar_mean[:, drop],
-        40 * bar_most[:, others],
+        *(z[span, :, column] for span in range(ESTIMATES) for column in range(PRESSURES)),
+        *(of[span, :, drop] for span in range(ESTIMATES) for of in (most, second, mean, least)),
+        *(of[span, :, others] for span in range(ESTIMATES) for of in (most, second, least)),
+        *(of[span, :, given] for span in range(ESTIMATES) for of in (most, mean, least)),
+        *(of[span] for span in (0, 1, 2, WEEK) for of in (inlet_most, inlet_least)),
+        *(40 * share[1], 80 * share[2], 20 * bar_mean[:, drop], 40 * bar_most[:, others]),
+        *(of[span] for span in (1, WEEK, DAYS) for of in (alone_most, alone_least)),
+        *(together[span] for span in (1, WEEK, DAYS)),
         *(np.sqrt(step) for step in steps),
         np.sqrt(np.minimum(steps[0], np.maximum(steps[1], steps[2]))),
         np.isfinite(z[1, :, USUAL_FLOW]),

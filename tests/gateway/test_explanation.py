@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,14 @@ def test_two_points_that_say_the_same_are_both_reasons() -> None:
 def test_two_points_that_need_each_other_are_both_reasons() -> None:
     both: Scorer = lambda features: float(features.x.prod())  # noqa: E731
     assert [r.weight for r in reasons_of(both, seen([2.0, 2.0]))] == [0.5, 0.5]
+
+
+def test_points_that_a_scorer_sees_only_pooled_share_their_weight_by_how_far_each_departs() -> None:
+    loudest: Scorer = lambda features: float(features.x[0, :2].max() + features.x[0, 2])  # noqa: E731
+    features = replace(seen([2.0, 2.0, 1.0]), alike={"d/p0": 0.1, "d/p1": 0.3})
+    weights = {r.point: r.weight for r in reasons_of(loudest, features)}
+    assert weights["d/p1"] == pytest.approx(3 * weights["d/p0"], rel=0.1)
+    assert weights["d/p2"] == pytest.approx(1 / 3, abs=0.02)
 
 
 def test_a_window_that_cannot_ease_gives_its_own_weights_and_no_counterfactual() -> None:
