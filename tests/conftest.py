@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,17 @@ def pytest_asyncio_loop_factories(
 
         return {"virtual": VirtualLoop}
     return {"real": asyncio.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def _language_ends_with_its_test() -> Iterator[None]:
+    """`guet --lang en` chooses for the process, which here is that of many tests."""
+    before = os.environ.get("GUET_LANG")
+    yield
+    if before is None:
+        os.environ.pop("GUET_LANG", None)
+    else:
+        os.environ["GUET_LANG"] = before
 
 
 @pytest.fixture(scope="session")

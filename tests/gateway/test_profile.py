@@ -172,7 +172,12 @@ def test_of_dali_gear_only_levels_can_be_written(root: Path) -> None:
     text = (root / "device_profiles/lighting/d4i_driver.toml").read_text("utf-8")
     profile = parse_profile(text, "lighting/d4i_driver")
     assert isinstance(profile, DaliProfile)
-    assert [point.name for point in profile.point if point.write] == ["level", "power_on_level", "failure_level"]
+    assert [point.name for point in profile.point if point.write] == [
+        "level",
+        "power_on_level",
+        "failure_level",
+        "groups",
+    ]
     other = text.replace('query = "status"\n', 'query = "status"\nwrite = { min = 0, max = 1 }\n')
     (fault,) = faults_of(other)
     assert "only actual_level, system_failure_level, power_on_level can be written" in fault
