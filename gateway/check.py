@@ -317,6 +317,8 @@ def examined(gateway: Gateway, device: Device, name: str, provoked: Test | None 
 def _range(device: Device, point: AnyPoint, value: float) -> Test:
     shown = UNITS[point.unit].shown
     usual = USUAL.get((device.profile.kind, UNITS[point.unit].quantity))
+    if point.unit == "K":  # of what is measured here, differences and colours are given in kelvins, and no warmth
+        usual = None
     parts = []
     if point.range is not None:
         span = f"{number(point.range[0])} à {number(point.range[1])} {shown}".rstrip()

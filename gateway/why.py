@@ -146,8 +146,9 @@ class _Walk:
             return "note", say(
                 "la passerelle ne tourne pas ; lecture directe", "the gateway does not run; read directly"
             )
-        hours = (self._gateway.clock.now() - self._gateway.running_since_s) / 3600
-        return "ok", say(f"la passerelle tourne depuis {number(hours)} h", f"the gateway has run for {number(hours)} h")
+        minutes = round((self._gateway.clock.now() - self._gateway.running_since_s) / 60)
+        lasting = f"{minutes} min" if minutes < 120 else f"{minutes // 60} h"
+        return "ok", say(f"la passerelle tourne depuis {lasting}", f"the gateway has run for {lasting}")
 
     async def port(self) -> _Told:
         if self._bus is None:

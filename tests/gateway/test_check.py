@@ -98,6 +98,16 @@ async def test_unusual_is_doubtful_and_impossible_is_wrong(on_site: Field) -> No
     assert "hors de la plage" in found["folle/pressure"].reason
 
 
+async def test_a_difference_of_temperatures_is_not_held_against_what_is_usual_for_one(on_site: Field) -> None:
+    on_site.model("heating/kampmann_148943", 3)
+    on_site.expect("salle", "heating/kampmann_148943", 3)
+    found = await verdicts(on_site)
+    (told,) = [test.said for test in found["salle/setpoint_offset"].tests if test.name == "range"]
+    assert "d'habitude" not in told
+    (told,) = [test.said for test in found["salle/temperature"].tests if test.name == "range"]
+    assert "-30 à 110 °C d'habitude" in told
+
+
 async def test_impossible_is_wrong_in_english_too(on_site: Field, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GUET_LANG", "en")
     sensor(on_site, "folle", 4, 5000.0)
