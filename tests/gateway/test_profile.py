@@ -168,7 +168,7 @@ def test_a_point_is_not_writable_unless_it_says_so() -> None:
     assert parse_profile(text_of(), "essai/e1").point[0].write is None
 
 
-def test_of_dali_gear_only_levels_can_be_written(root: Path) -> None:
+def test_of_dali_gear_only_levels_and_groups_can_be_written(root: Path) -> None:
     text = (root / "device_profiles/lighting/d4i_driver.toml").read_text("utf-8")
     profile = parse_profile(text, "lighting/d4i_driver")
     assert isinstance(profile, DaliProfile)
@@ -180,7 +180,7 @@ def test_of_dali_gear_only_levels_can_be_written(root: Path) -> None:
     ]
     other = text.replace('query = "status"\n', 'query = "status"\nwrite = { min = 0, max = 1 }\n')
     (fault,) = faults_of(other)
-    assert "only actual_level, system_failure_level, power_on_level can be written" in fault
+    assert "only actual_level, system_failure_level, power_on_level, groups_8_15 can be written" in fault
 
 
 def test_a_device_that_only_speaks_cannot_be_written(root: Path) -> None:
