@@ -22,7 +22,6 @@ from gateway.desk import Desk
 from gateway.disk import LOCK, locked
 from gateway.errors import FileFault, SiteError
 from gateway.hatch import Job
-from gateway.push_file import FilePlace
 from gateway.site import Site
 from gateway.site_file import data_folders, go_back
 from gateway.site_trial import NOTHING_WORKED, SiteFile, Worked, announce
@@ -125,6 +124,8 @@ class Service:
             gateway = Gateway(life.site, life.watches, store, self._clock)
             gateway.file = life.file
             if gateway.pushes is not None:
+                from gateway.push_file import FilePlace
+
                 gateway.pushes.place = FilePlace(gateway, life.file)
             await announce(store, life.file, self._clock.now())
             # What was built now lives as long as this gateway: the collector need not go through it again and again.
