@@ -78,6 +78,8 @@ def _run(load: Callable[[], Callable[[list[str]], int]], argv: list[str]) -> int
     try:
         return load()(argv)
     except SystemExit as end:  # argparse ends so
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
         return end.code if isinstance(end.code, int) else 0 if end.code is None else USAGE
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in OURS:

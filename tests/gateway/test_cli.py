@@ -65,6 +65,11 @@ def test_every_verb_has_its_own_help(name: str, capsys: pytest.CaptureFixture[st
     assert f"guet {name}" in capsys.readouterr().out
 
 
+def test_what_ends_a_verb_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "tcp", "--devices", "0"]) == USAGE
+    assert "expected --devices from 1" in capsys.readouterr().err
+
+
 def fails(error: BaseException) -> Callable[[list[str]], int]:
     def verb(argv: list[str]) -> int:
         raise error
