@@ -35,7 +35,7 @@ def test_a_profile_that_bridges_the_hole_needs_one_request(tmp_path: Path) -> No
 def test_the_floor_does_the_same_work() -> None:
     got = tcp._floor(devices=3, registers=16, period_s=0.1, seconds=1.0)
 
-    assert got["requests_per_cycle"] == 2
+    assert got["requests_per_cycle"] == pytest.approx(2, abs=0.2)  # a cycle may be cut by the end of the second
     assert got["values_per_second"] > 100
 
 
