@@ -16,7 +16,7 @@ import pytest
 
 from gateway import hatch
 from gateway.app import Gateway, home
-from gateway.clock import SystemClock
+from gateway.clock import Clock, SystemClock
 from gateway.hatch import Job, ask
 from gateway.profile import load_profile
 from gateway.site import Site, load_site
@@ -112,6 +112,17 @@ async def built(site: Site, watches: Sequence[Any] = ()) -> AsyncIterator[Gatewa
             yield gateway
         finally:
             await gateway.close()
+
+
+@asynccontextmanager
+async def living(site: Site, folder: Path, clock: Clock) -> AsyncIterator[Gateway]:
+    """A gateway that runs in virtual time, its memory in a folder."""
+    async with Store.open(folder, clock, thread=False) as store:
+        gateway = Gateway(site, [], store, clock)
+        task = asyncio.create_task(gateway.run())
+        yield gateway
+        gateway.stop.set()
+        await task
 
 
 @asynccontextmanager

@@ -16,9 +16,9 @@ from gateway.app import Gateway, recorded
 from gateway.clock import LoopClock
 from gateway.profile import load_profile
 from gateway.site import parse_site
-from gateway.store import Store
 from gateway.trial import tried
 from simulator.modbus import Device, Table, TcpServer
+from tests.gateway.conftest import living
 
 pytestmark = pytest.mark.virtual_time
 PROFILES = Path(__file__).resolve().parents[2] / "device_profiles"
@@ -124,12 +124,8 @@ async def field(tmp_path: Path, start: str, extra: str = "") -> AsyncIterator[Fi
         there, clock = Field(server), LoopClock(at(start))
         text = SITE.format(port=server.port, extra=extra)
         site = parse_site(text, "site.toml", tmp_path, lambda name: load_profile(PROFILES, name))
-        async with Store.open(tmp_path / "store", clock, thread=False) as store:
-            there.gateway = Gateway(site, [], store, clock)
-            running = asyncio.create_task(there.gateway.run())
+        async with living(site, tmp_path / "store", clock) as there.gateway:
             yield there
-            there.gateway.stop.set()
-            await running
 
 
 async def test_a_rule_writes_and_lets_go_when_its_time_is_over(tmp_path: Path) -> None:

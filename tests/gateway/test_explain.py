@@ -12,16 +12,10 @@ from gateway.alert import Alert
 from gateway.cli import FIELD_PROBLEM, USAGE, main
 from gateway.clock import SystemClock
 from gateway.store import Store
+from tests.gateway.conftest import HEAD
 from tests.gateway.test_alert import an_alert
 
-SITE = """
-[gateway]
-id = "edge-0042"
-commune = "Exemple-le-Bourg"
-timezone = "Europe/Paris"
-latitude = 47.24
-longitude = 6.02
-data = "data"
+SITE = f"""{HEAD}
 [[device]]
 name = "debit"
 profile = "recorded"

@@ -17,10 +17,10 @@ from gateway.clock import LoopClock
 from gateway.errors import SiteError
 from gateway.profile import load_profile
 from gateway.site import Site, parse_site
-from gateway.store import Store
 from gateway.trial import explained, tried
 from simulator.heating import Presence, Room, Thermostat
 from simulator.modbus import Device, RtuOverTcp
+from tests.gateway.conftest import living
 
 pytestmark = pytest.mark.virtual_time
 PROFILES = Path(__file__).resolve().parents[2] / "device_profiles"
@@ -106,13 +106,8 @@ async def classroom(
     there = Classroom(clock.now, outside_c, present)
     async with RtuOverTcp("127.0.0.1", 0, there.devices) as line:
         there.line = line
-        site = site_of(tmp_path, line.port)
-        async with Store.open(tmp_path / "store", clock, thread=False) as store:
-            there.gateway = Gateway(site, [], store, clock)
-            running = asyncio.create_task(there.gateway.run())
+        async with living(site_of(tmp_path, line.port), tmp_path / "store", clock) as there.gateway:
             yield there
-            there.gateway.stop.set()
-            await running
 
 
 async def test_an_empty_room_is_lowered_after_the_hold_time_and_warm_again_for_the_morning(tmp_path: Path) -> None:

@@ -28,17 +28,11 @@ from gateway.site import Site, parse_site
 from gateway.snippet import MAX_BYTES, SAMPLES, Samples, Snippets, csv_lines, joined, packed, points_of, unpacked
 from gateway.store import FILE, Limits, Store
 from simulator.board import Board
+from tests.gateway.conftest import HEAD
 from tests.gateway.test_store import a_summary, an_alert
 from tests.gateway.test_timekeeping import HOUR_S, TRUE_S, life  # noqa: F401 - a fixture
 
-SITE = """
-[gateway]
-id = "edge-0042"
-commune = "Exemple-le-Bourg"
-timezone = "Europe/Paris"
-latitude = 47.24
-longitude = 6.02
-data = "data"
+SITE = f"""{HEAD}
 [[device]]
 name = "debit"
 profile = "recorded"
