@@ -217,7 +217,8 @@ def _log_of(options: argparse.Namespace) -> Log:
 
 
 async def _push(options: argparse.Namespace) -> int:
-    from central.push import Answer, load_key, message, push
+    from central.order import load_key
+    from central.push import Answer, message, push
 
     if not 1 <= options.within <= 30 * 86_400:
         raise CentralError(f"--within: expected 1 second to 30 days, got {options.within:g} s")
@@ -244,7 +245,7 @@ async def _push(options: argparse.Namespace) -> int:
 
 async def _command(options: argparse.Namespace) -> int:
     from central.command import Wish, command
-    from central.push import load_key
+    from central.order import load_key
 
     if not 1 <= options.within <= 3600:
         raise CentralError(f"--within: expected 1 to 3600 s, got {options.within:g}")

@@ -1,28 +1,25 @@
 """Sends a gateway a signed command, and waits for its answer (central/contract/command.schema.json).
 
-The private key signs commands for every gateway that has its public half as `[upstream] command_key`: keep it where people
-decide, not on the broker's machine. A command is good for a while and once; a gateway that is not connected never hears it.
+A command is good for a while and once; a gateway that is not connected never hears it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import math
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from nats import connect
-from nats.errors import Error as NatsError
 
 from central.contract import GATEWAY
 from central.errors import CentralError
 from central.ingest import Log
+from central.order import hearing, signed
 
 CONTEXT: Final = b"guet/v1/cmd\n"
 LEASE: Final = re.compile(r"(\d+(?:\.\d+)?)(s|min|h|d)")
@@ -62,23 +59,19 @@ class Wish:
     def signed(self, key: Ed25519PrivateKey, now: datetime, good_s: float) -> tuple[str, bytes]:
         """Its id, unlike any other, and the message that carries it."""
         id_ = str(uuid.uuid4())
-        text = json.dumps(
-            {
-                "id": id_,
-                "gateway": self.gateway,
-                "issued": now.isoformat(),
-                "expires": (now + timedelta(seconds=good_s)).isoformat(),
-                "do": self.do,
-                "point": self.point,
-                **({} if self.value is None else {"value": self.value}),
-                "lease": self.lease,
-                "reason": self.reason,
-                "by": self.by,
-            },
-            ensure_ascii=False,
-        )
-        signature = base64.b64encode(key.sign(CONTEXT + text.encode())).decode()
-        return id_, json.dumps({"command": text, "signature": signature}).encode()
+        body = {
+            "id": id_,
+            "gateway": self.gateway,
+            "issued": now.isoformat(),
+            "expires": (now + timedelta(seconds=good_s)).isoformat(),
+            "do": self.do,
+            "point": self.point,
+            **({} if self.value is None else {"value": self.value}),
+            "lease": self.lease,
+            "reason": self.reason,
+            "by": self.by,
+        }
+        return id_, signed(key, CONTEXT, "command", body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,37 +96,22 @@ async def command(log: Log, wish: Wish, key: Ed25519PrivateKey, within_s: float)
     heard: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
     shown: dict[str, Any] = {}
 
-    async def listen(message: Any) -> None:
-        try:
-            body = json.loads(message.data)
-        except ValueError:
-            return
-        if not isinstance(body, dict) or body.get("command") != id_:
+    def listen(body: Mapping[str, Any]) -> None:
+        if body.get("command") != id_:
             return
         if body.get("what") == "action":
             shown.update(body)
         elif body.get("what") == "command" and not heard.done():
-            heard.set_result(body)
+            heard.set_result(dict(body))
 
     try:
-        client = await connect(log.urls.split(","), tls=log.context(), allow_reconnect=False, error_cb=_quiet)
-    except (OSError, NatsError, TimeoutError) as error:
-        raise CentralError(f"log: expected an answer, got: {error}; look at --nats") from error
-    try:
-        await client.subscribe(f"guet.v1.{wish.gateway}.audit", cb=listen)
-        await client.publish(f"guet.v1.{wish.gateway}.cmd", payload)
-        await client.flush(timeout=5)
-        async with asyncio.timeout(within_s):
-            said = await heard
+        async with hearing(log, wish.gateway, listen) as tell:
+            await tell(payload)
+            async with asyncio.timeout(within_s):
+                said = await heard
     except TimeoutError:
         raise CentralError(
             f"{wish.gateway}: expected an answer to command {id_} within {within_s:g} s, got none; is it connected, and "
             "does its site name a command_key? The command has expired by now"
         ) from None
-    finally:
-        await client.close()
     return Answer(id_, str(said.get("answer")), str(said.get("error") or ""), shown.get("read_back"))
-
-
-async def _quiet(error: Exception) -> None:
-    del error

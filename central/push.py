@@ -9,22 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from nats import connect
 from nats.errors import Error as NatsError
 
 from central.errors import CentralError
 from central.ingest import Log
+from central.order import hearing, signed
 
 AGAIN_S: Final = 10.0
 FINAL: Final = ("refused", "kept", "returned")
@@ -37,17 +34,6 @@ class Answer:
 
     answer: str
     faults: tuple[str, ...]
-
-
-def load_key(path: Path) -> Ed25519PrivateKey:
-    """The key that commands are signed with. Raises CentralError."""
-    try:
-        key = load_pem_private_key(path.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
-        raise CentralError(f"{path}: expected a private key in PEM, got: {error}") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise CentralError(f"{path}: expected an Ed25519 key, such as commands.key of `guet central configure`")
-    return key
 
 
 def message(
@@ -66,9 +52,7 @@ def message(
         "reason": reason,
         "by": by,
     }
-    text = json.dumps(body, ensure_ascii=False)
-    signature = base64.b64encode(key.sign(_CONTEXT + text.encode())).decode()
-    return name, json.dumps({"configuration": text, "signature": signature}).encode()
+    return name, signed(key, _CONTEXT, "configuration", body)
 
 
 async def push(
@@ -77,25 +61,16 @@ async def push(
     """Sends it until there is a final answer; tell: of each that is new. Raises CentralError without one in time."""
     news: asyncio.Queue[Answer] = asyncio.Queue()
 
-    async def listen(heard: Any) -> None:
-        try:
-            body = json.loads(heard.data)
-            if body["what"] == "configuration" and body["id"] == name:
-                news.put_nowait(Answer(str(body["answer"]), tuple(str(fault) for fault in body.get("faults", ()))))
-        except (ValueError, LookupError, TypeError):
-            return
+    def listen(body: Mapping[str, Any]) -> None:
+        if body.get("what") == "configuration" and body.get("id") == name and "answer" in body:
+            news.put_nowait(Answer(str(body["answer"]), tuple(str(fault) for fault in body.get("faults", ()))))
 
     told: list[Answer] = []
     try:
-        client = await connect(log.urls.split(","), tls=log.context(), allow_reconnect=True, error_cb=_quiet)
-    except (OSError, NatsError, TimeoutError) as error:
-        raise CentralError(f"log: expected an answer, got: {error}; look at --nats") from error
-    try:
-        await client.subscribe(f"guet.v1.{gateway}.audit", cb=listen)
-        async with asyncio.timeout(within_s):
+        async with hearing(log, gateway, listen, again=True) as tell_gateway, asyncio.timeout(within_s):
             while True:
                 if news.empty():
-                    await client.publish(f"guet.v1.{gateway}.cmd", payload)
+                    await tell_gateway(payload)
                 try:
                     found = await asyncio.wait_for(news.get(), AGAIN_S)
                 except TimeoutError:
@@ -110,9 +85,3 @@ async def push(
         raise CentralError(f"{gateway}: expected a final answer within {within_s:.0f} s, got {said}") from None
     except NatsError as error:
         raise CentralError(f"log: {error}") from error
-    finally:
-        await client.close()
-
-
-async def _quiet(error: Exception) -> None:
-    del error

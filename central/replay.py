@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from nats import connect
-from nats.errors import Error as NatsError
-
 from central.errors import CentralError
 from central.ingest import Log
+from central.order import hearing
 
 HEARD_WITHIN_S: Final = 15.0
 
@@ -20,32 +19,17 @@ async def ask_for_replay(log: Log, gateway: str, since: datetime, until: datetim
     """What the gateway says that it will send. Raises CentralError when it is not there to hear it, or the log is not."""
     heard: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def listen(message: Any) -> None:
-        try:
-            body = json.loads(message.data)
-        except ValueError:
-            return
-        if isinstance(body, dict) and body.get("what") == "replay" and not heard.done():
+    def listen(body: Mapping[str, Any]) -> None:
+        if body.get("what") == "replay" and not heard.done():
             heard.set_result(str(body.get("reason")))
 
+    asked = {"replay": {"from": since.isoformat(), "to": until.isoformat()}}
     try:
-        client = await connect(log.urls.split(","), tls=log.context(), allow_reconnect=False, error_cb=_quiet)
-    except (OSError, NatsError, TimeoutError) as error:
-        raise CentralError(f"log: expected an answer, got: {error}; look at --nats") from error
-    try:
-        await client.subscribe(f"guet.v1.{gateway}.audit", cb=listen)
-        asked = {"replay": {"from": since.isoformat(), "to": until.isoformat()}}
-        await client.publish(f"guet.v1.{gateway}.cmd", json.dumps(asked).encode())
-        await client.flush(timeout=5)
-        async with asyncio.timeout(HEARD_WITHIN_S):
-            return await heard
+        async with hearing(log, gateway, listen) as tell:
+            await tell(json.dumps(asked).encode())
+            async with asyncio.timeout(HEARD_WITHIN_S):
+                return await heard
     except TimeoutError:
         raise CentralError(
             f"{gateway}: expected it to answer within {HEARD_WITHIN_S:.0f} s, got nothing; is it connected?"
         ) from None
-    finally:
-        await client.close()
-
-
-async def _quiet(error: Exception) -> None:
-    del error

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from gateway.point import Closed, duration_s
+from gateway.point import Closed, DurationOrNone, duration_s
 from gateway.sun import Place
 from gateway.verdict import State
 
@@ -55,14 +55,7 @@ class ConditionEntry(Closed):
     lost: str = ""
     between: tuple[Annotated[str, Field(pattern=AT)], Annotated[str, Field(pattern=AT)]] | None = None
     days: tuple[Day, ...] = ()
-    lasting: str = Field(default="", alias="for")
-
-    @field_validator("lasting")
-    @classmethod
-    def _duration(cls, lasting: str) -> str:
-        if lasting:
-            duration_s(lasting)
-        return lasting
+    lasting: DurationOrNone = Field(default="", alias="for")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

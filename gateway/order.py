@@ -13,10 +13,12 @@ import logging
 from typing import Any
 
 from gateway.action import Action, Gate
+from gateway.allowance import Allowance
 from gateway.clock import Clock
-from gateway.command import Command, Desk, public_key
+from gateway.command import Command, Desk
 from gateway.errors import ActionError, CommandRefused, StoreError
 from gateway.permit import Origin
+from gateway.signed import public_key
 from gateway.site import Site
 from gateway.store import Store
 from gateway.upstream.payload import Kind
@@ -40,7 +42,7 @@ class Commands:
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
         self.dropped = 0
         """Messages that came while too many waited."""
-        self._allowance, self._counted_s, self._unanswered = float(FORGED_AT_ONCE), clock.monotonic(), 0
+        self._allowance = Allowance(FORGED_AT_ONCE, FORGED_EVERY_S, clock)
 
     def arrived(self, payload: bytes) -> None:
         """A message on `cmd`."""
@@ -59,10 +61,10 @@ class Commands:
             command = self._desk.take(payload, self._clock.now(), self._clock.trusted)
         except CommandRefused as refused:
             log.warning("command=%s refused: %s", refused.id or "?", refused)
-            if self._may_answer():
+            if self._allowance.take():
                 body = {"command": refused.id or None, "answer": "refused", "error": str(refused)}
-                self._answer({**body, "unanswered": self._unanswered})
-                self._unanswered = 0
+                self._answer({**body, "unanswered": self._allowance.refused})
+                self._allowance.refused = 0
             return
         try:
             # An id that is not on disk would be taken again after a power cut.
@@ -115,14 +117,3 @@ class Commands:
 
     def _answer(self, body: dict[str, Any]) -> None:
         self._store.put(Kind.AUDIT, self._clock.now(), {"what": "command", "origin": "remote", **body})
-
-    def _may_answer(self) -> bool:
-        """Whether a message that is not carried out gets an answer of its own."""
-        now_s = self._clock.monotonic()
-        self._allowance = min(FORGED_AT_ONCE, self._allowance + (now_s - self._counted_s) / FORGED_EVERY_S)
-        self._counted_s = now_s
-        if self._allowance < 1:
-            self._unanswered += 1
-            return False
-        self._allowance -= 1
-        return True

@@ -20,7 +20,7 @@ from pydantic import Field, field_validator, model_validator
 
 from gateway.condition import Condition, ConditionEntry, Picture
 from gateway.plain import condition_text
-from gateway.point import AnyPoint, Closed, WritablePoint, duration_s
+from gateway.point import AnyPoint, Closed, DurationOrNone, WritablePoint, duration_s
 from gateway.profile import OBSERVED_ONLY, Profile
 from gateway.sun import Place
 
@@ -58,19 +58,12 @@ class PermitEntry(Closed):
     min: float | None = None
     max: float | None = None
     fail_safe: float | None = None
-    every: str = "1s"
-    dwell: str = ""
-    lease: str = "1h"
-    read_back: str = "5s"
+    every: DurationOrNone = "1s"
+    dwell: DurationOrNone = ""
+    lease: DurationOrNone = "1h"
+    read_back: DurationOrNone = "5s"
     unless: list[ConditionEntry] = []
     dry_run: bool = False
-
-    @field_validator("every", "dwell", "lease", "read_back")
-    @classmethod
-    def _duration(cls, text: str) -> str:
-        if text:
-            duration_s(text)
-        return text
 
     @field_validator("by")
     @classmethod

@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic_core.core_schema import CoreSchema, no_info_plain_validator_function
 
 from gateway.codec.bthome import OBJECTS, BthomePlace
@@ -34,6 +42,17 @@ def duration_s(text: str) -> float:
     if not 0 < seconds <= 366 * 86400:
         raise ValueError(f"{text!r}: expected a duration such as '500ms', '60s', '15min', '1h', a year at most")
     return seconds
+
+
+def _known_duration(text: str) -> str:
+    duration_s(text)
+    return text
+
+
+Duration = Annotated[str, AfterValidator(_known_duration)]
+"""Such as "15min" (see `duration_s`)."""
+DurationOrNone = Annotated[str, AfterValidator(lambda text: text and _known_duration(text))]
+"""The same, or nothing at all."""
 
 
 class WhenMet:
@@ -75,7 +94,7 @@ class Point(Closed):
     title: str = ""
     unit: str
     personal: Literal["no", "indirect", "direct"]
-    every: str = ""
+    every: DurationOrNone = ""
     range: tuple[float, float] | None = None
     labels: dict[str, str] = {}
     write: Write | None = None
@@ -87,13 +106,6 @@ class Point(Closed):
         if unit not in UNITS:
             raise ValueError(f"unit {unit!r} is not known; use a UCUM code, one of {', '.join(UNITS)}")
         return unit
-
-    @field_validator("every")
-    @classmethod
-    def _duration(cls, every: str) -> str:
-        if every:
-            duration_s(every)
-        return every
 
     @property
     def form(self) -> Format | None:

@@ -32,6 +32,7 @@ from gateway.point import (
     CanopenPoint,
     Closed,
     DaliPoint,
+    Duration,
     GattPoint,
     HeardPoint,
     MbusPoint,
@@ -40,7 +41,6 @@ from gateway.point import (
     RuuviPoint,
     bytes_of,
     decoder_of,
-    duration_s,
 )
 
 FILE_NAME = r"[a-z0-9_]{1,40}/[a-z0-9_]{1,80}"
@@ -93,7 +93,7 @@ class _Profile(Closed):
     firmware: str = ""
     variants: tuple[Annotated[str, Field(pattern=rf"^{FILE_NAME}$")], ...] = ()
     caveats: tuple[str, ...] = ()
-    every: str = "60s"
+    every: Duration = "60s"
     example: tuple[Example, ...] = ()
     setup: tuple[Setting, ...] = ()
 
@@ -105,12 +105,6 @@ class _Profile(Closed):
                 f"expected the document or code that the map is from, with version and page, got {source!r}"
             )
         return source
-
-    @field_validator("every")
-    @classmethod
-    def _duration(cls, every: str) -> str:
-        duration_s(every)
-        return every
 
 
 class ModbusDefaults(Closed):

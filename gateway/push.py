@@ -19,51 +19,32 @@ and why.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import ClassVar, Final, Protocol
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field
 
-from gateway.alert import from_iso
-from gateway.command import SKEW_S, id_of, signed_text
 from gateway.errors import CommandRefused
-from gateway.point import Closed
-from gateway.profile import sentences
+from gateway.signed import Signed
 from gateway.site import Site
 
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-
-CONTEXT: Final = b"guet/v1/configuration\n"
 PART: Final = "configuration"
 MAX_BYTES: Final = 96 * 1024
 MAX_SITE_BYTES: Final = 1024 * 1024
 
 
-class NotYet(CommandRefused):
-    """It may be taken when it comes again."""
+class Push(Signed):
+    """What the platform says."""
 
+    context: ClassVar = b"guet/v1/configuration\n"
+    part: ClassVar = PART
+    what: ClassVar = "site"
+    most: ClassVar = MAX_BYTES
 
-class Push(Closed):
-    """What the platform says. Times as ISO 8601 with an offset."""
-
-    id: str = Field(pattern=r"^[A-Za-z0-9-]{8,64}$")
-    gateway: str
     number: int = Field(ge=1, le=2**53)
-    issued: str
-    expires: str
     site: str
-    reason: str = Field(min_length=1, max_length=500)
-    by: str = Field(min_length=1, max_length=100)
-
-    @field_validator("issued", "expires")
-    @classmethod
-    def _time(cls, text: str) -> str:
-        from_iso(text)
-        return text
 
     def text(self) -> str:
         """The site file. Raises CommandRefused."""
@@ -117,35 +98,6 @@ def asks_for_push(payload: bytes) -> bool:
     except (ValueError, RecursionError):
         return False
     return isinstance(body, dict) and PART in body
-
-
-def digest(text: str) -> str:
-    """What names a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def take(payload: bytes, key: Ed25519PublicKey, gateway: str, now_s: float, trusted: bool) -> Push:
-    """The push in a message, if it is the platform's and for now. Raises CommandRefused."""
-    text = signed_text(payload, key, CONTEXT, PART, MAX_BYTES)
-    try:
-        push = Push.model_validate_json(text)
-    except ValidationError as error:
-        raise CommandRefused("; ".join(sentences(error, PART)), id_of(text)) from None
-    if push.gateway != gateway:
-        raise CommandRefused(f"expected a site for {gateway!r}, got one for {push.gateway!r}", push.id)
-    if not trusted:
-        raise NotYet("the gateway's clock is not trusted yet, so nothing says that this is not old", push.id)
-    if now_s >= from_iso(push.expires):
-        raise CommandRefused(f"expired at {push.expires}", push.id)
-    if from_iso(push.issued) > now_s + SKEW_S:
-        raise NotYet(f"issued in the future, at {push.issued}; compare the clocks", push.id)
-    return push
-
-
-def signed(push: Push, key: Ed25519PrivateKey) -> bytes:
-    """The message that carries it: the platform's side."""
-    text = push.model_dump_json()
-    return json.dumps({PART: text, "signature": base64.b64encode(key.sign(CONTEXT + text.encode())).decode()}).encode()
 
 
 def packed(text: str) -> str:

@@ -9,11 +9,12 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from gateway.allowance import Allowance
 from gateway.clock import Clock
-from gateway.command import public_key
 from gateway.errors import CommandRefused, FileFault, StoreError, WishError
-from gateway.push import PART, NotYet, Place, Push, digest, take
-from gateway.site import Site
+from gateway.push import PART, Place, Push
+from gateway.signed import NotYet, public_key, taken
+from gateway.site import Site, digest
 from gateway.store import Store
 from gateway.upstream.payload import Kind
 
@@ -40,7 +41,7 @@ class Pushes:
         self._store, self._clock = store, clock
         self._newest: dict[str, Any] = store.state(STATE) or {"number": 0}
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
-        self._allowance, self._counted_s, self._unanswered = float(REFUSED_AT_ONCE), clock.monotonic(), 0
+        self._allowance = Allowance(REFUSED_AT_ONCE, REFUSED_EVERY_S, clock)
         self._leaves = False
         """A site came in place, and this gateway ends: the one that runs it says what becomes of it."""
         self.dropped = 0
@@ -74,7 +75,7 @@ class Pushes:
 
     async def _one(self, payload: bytes) -> None:
         try:
-            push = take(payload, self._key, self._gateway, self._clock.now(), self._clock.trusted)
+            push = taken(Push, payload, self._key, self._gateway, self._clock.now(), self._clock.trusted)
             if push.id == self._newest.get("id"):
                 self._again()
                 return
@@ -152,25 +153,15 @@ class Pushes:
 
     def _again(self) -> None:
         """The newest came again: who sent it may have missed the answer."""
-        if self._may_answer():
+        if self._allowance.take():
             self._store.put(Kind.AUDIT, self._clock.now(), _body(self._newest))
 
     def _refuse(self, refused: CommandRefused) -> None:
         log.warning("configuration=%s %s: %s", refused.id or "?", _word(refused), refused)
-        if self._may_answer():
+        if self._allowance.take():
             body = {"id": refused.id or None, "answer": _word(refused), "faults": _told([str(refused)])}
-            self._store.put(Kind.AUDIT, self._clock.now(), _body({**body, "unanswered": self._unanswered}))
-            self._unanswered = 0
-
-    def _may_answer(self) -> bool:
-        now_s = self._clock.monotonic()
-        self._allowance = min(REFUSED_AT_ONCE, self._allowance + (now_s - self._counted_s) / REFUSED_EVERY_S)
-        self._counted_s = now_s
-        if self._allowance < 1:
-            self._unanswered += 1
-            return False
-        self._allowance -= 1
-        return True
+            self._store.put(Kind.AUDIT, self._clock.now(), _body({**body, "unanswered": self._allowance.refused}))
+            self._allowance.refused = 0
 
 
 def _told(faults: list[str]) -> list[str]:

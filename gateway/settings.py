@@ -18,13 +18,13 @@ from gateway.app import home, site_of
 from gateway.errors import GuetError, SiteError, StoreError, WishError
 from gateway.language import say, words_given
 from gateway.poll import PolledBus
+from gateway.site import digest
 from gateway.site_file import (
     InPlace,
     Trial,
     Undone,
     Version,
     checked,
-    digest,
     go_back,
     history_of,
     in_place,

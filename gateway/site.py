@@ -14,6 +14,7 @@ from copy import deepcopy
 from dataclasses import InitVar, dataclass, field, replace
 from datetime import date
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -27,14 +28,13 @@ from gateway.codec import Limits
 from gateway.codec.canopen_lift import LARGEST_NODE
 from gateway.codec.mbus import HIGHEST_PRIMARY
 from gateway.codec.slcan import Bitrate
-from gateway.command import public_key
 from gateway.cost import CostEntry
 from gateway.errors import ProfileError, SiteError
 from gateway.gear import Kept, kept
 from gateway.holiday import SchoolZone
 from gateway.permit import Permit, PermitEntry
 from gateway.point import NAME as POINT_NAME
-from gateway.point import AnyPoint, Closed, WhenMet, duration_s
+from gateway.point import AnyPoint, Closed, DurationOrNone, WhenMet, duration_s
 from gateway.profile import (
     RECORDED,
     CanopenProfile,
@@ -47,6 +47,7 @@ from gateway.profile import (
 )
 from gateway.reading import split_point
 from gateway.rulebook import RuleEntry
+from gateway.signed import public_key
 from gateway.street import LightingEntry
 from gateway.sun import Place
 
@@ -200,7 +201,7 @@ class DeviceEntry(Closed):
     bus: str = ""
     address: int | str | None = None
     asset: str = ""
-    every: str = ""
+    every: DurationOrNone = ""
     priority: Priority = "normal"
     key_file: str = ""
     patience_ms: float | None = Field(default=None, gt=0, le=10_000)
@@ -219,13 +220,6 @@ class DeviceEntry(Closed):
         if not isinstance(address, int | str) or isinstance(address, bool):
             raise ValueError(f"expected a unit id, a short address or a MAC in quotes, got {address!r}")
         return address
-
-    @field_validator("every")
-    @classmethod
-    def _duration(cls, every: str) -> str:
-        if every:
-            duration_s(every)
-        return every
 
 
 def span_of(text: str) -> tuple[date, date]:
@@ -383,6 +377,11 @@ class Site:
         """The point `device/point`. Raises KeyError."""
         device, point = split_point(name)
         return self.devices[device].points[point]
+
+
+def digest(text: str) -> str:
+    """What names the text of a site: its SHA-256 in hexadecimal."""
+    return sha256(text.encode()).hexdigest()
 
 
 def load_site(path: Path, profiles: Path) -> Site:

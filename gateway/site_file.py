@@ -11,7 +11,6 @@ replaced in one step, and what is known of a text counts only while the file is 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import logging
 import os
@@ -27,7 +26,7 @@ from typing import Any
 from gateway.errors import SiteError, WishError
 from gateway.language import say
 from gateway.profile import Profile, load_profile
-from gateway.site import Site, parse_site
+from gateway.site import Site, digest, parse_site
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +89,6 @@ class Version:
 
 
 # -- texts -------------------------------------------------------------------------------------------------------------
-
-
-def digest(text: str) -> str:
-    """What names a text: its SHA-256 in hexadecimal."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_text(path: Path) -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gateway.site_file import InPlace, digest, in_place, read_text, taken_up
+from gateway.site import digest
+from gateway.site_file import InPlace, in_place, read_text, taken_up
 
 if TYPE_CHECKING:
     from gateway.store import Store

@@ -20,8 +20,9 @@ from gateway.errors import FileFault, WishError
 from gateway.language import say, words_given
 from gateway.point import duration_s
 from gateway.settings import BackWish, KeepWish, PutWish, Settings, settings, version_text
+from gateway.site import digest
 from gateway.site_change import Progress, change, keep_change, lines, state, undo_change, when
-from gateway.site_file import difference, digest, put, read_text
+from gateway.site_file import difference, put, read_text
 from gateway.site_line import located
 from gateway.technician import (
     FIELD_PROBLEM,

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from gateway.condition import AT, Condition, ConditionEntry, Picture
 from gateway.curfew import RULES, TIME, Category, Curfew, Derogation
 from gateway.lighting import Schedule, Slot, arc_power_level
-from gateway.point import Closed, duration_s
+from gateway.point import Closed, Duration, duration_s
 from gateway.sun import Place
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -76,14 +76,8 @@ class Presence(Closed):
     points: list[str] = Field(min_length=1)
     level: float = Field(default=100.0, gt=0, le=100)
     above: float = 0.0
-    hold: str = "60s"
+    hold: Duration = "60s"
     in_curfew: bool = False
-
-    @field_validator("hold")
-    @classmethod
-    def _duration(cls, hold: str) -> str:
-        duration_s(hold)
-        return hold
 
 
 class Photocell(Closed):

@@ -36,10 +36,10 @@ from gateway.replace import lines as replace_lines
 from gateway.scan import heading
 from gateway.scan import lines as scan_lines
 from gateway.settings import KeepWish, PutWish
-from gateway.site import Site, load_site
+from gateway.site import Site, digest, load_site
 from gateway.site_change import change, keep_change
 from gateway.site_change import lines as site_lines
-from gateway.site_file import checked, difference, digest, with_device
+from gateway.site_file import checked, difference, with_device
 from gateway.why import WhyWish
 from gateway.why import lines as why_lines
 

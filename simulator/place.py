@@ -7,8 +7,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from gateway.push import Standing, digest
-from gateway.site import Site
+from gateway.push import Standing
+from gateway.site import Site, digest
 
 
 class Place:

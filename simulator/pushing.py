@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.alert import iso
-from gateway.push import Push, packed, signed
+from gateway.push import Push, packed
+from gateway.signed import signed
 from simulator.board import Board
 from simulator.centre import Centre
 from simulator.place import Place

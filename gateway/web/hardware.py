@@ -13,7 +13,8 @@ from gateway.language import say
 from gateway.pack import MAX_JOB_BYTES, read_job
 from gateway.replace import ReplaceWish, file_keys, hardware, lines
 from gateway.settings import TOLD_WITHIN_S, PutWish, put
-from gateway.site_file import difference, digest, read_text, with_device
+from gateway.site import digest
+from gateway.site_file import difference, read_text, with_device
 from gateway.web.asked import MOST_FORM_BYTES, Asked, Refusal, Row
 from gateway.web.session import Role
 from gateway.web.sight import no_device

@@ -9,7 +9,8 @@ from gateway.app import site_of
 from gateway.errors import FileFault, WishError
 from gateway.language import say
 from gateway.settings import BackWish, KeepWish, PutWish, back, keep, put, settings, version_text
-from gateway.site_file import MAX_BYTES, difference, digest, read_text
+from gateway.site import digest
+from gateway.site_file import MAX_BYTES, difference, read_text
 from gateway.site_line import Fault, located
 from gateway.web.asked import MOST_FORM_BYTES, Asked, Row
 

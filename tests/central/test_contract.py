@@ -18,8 +18,9 @@ from central.contract import ANSWERS, KINDS, MAX_BYTES, parse, schema_text
 from central.errors import ContractError
 from gateway.action import Action, Done
 from gateway.clock import SystemClock
-from gateway.command import Command, signed
+from gateway.command import Command
 from gateway.outbox import Outbox
+from gateway.signed import signed
 from gateway.store import Store
 from gateway.upstream.payload import Kind, Record, body_text, render
 from gateway.upstream.replay import parse_replay

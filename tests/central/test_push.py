@@ -11,14 +11,16 @@ from central.broker import Broker
 from central.cli import main
 from central.configure import configure
 from central.ingest import run_ingester
-from central.push import load_key, message
+from central.order import load_key
+from central.push import message
 from central.status import report
 from gateway.app import home
 from gateway.clock import SystemClock
 from gateway.profile import load_profile
-from gateway.push import digest, take
+from gateway.push import Push
 from gateway.pushes import Pushes
-from gateway.site import Upstream, parse_site
+from gateway.signed import taken
+from gateway.site import Upstream, digest, parse_site
 from gateway.store import Store
 from gateway.upstream.mqtt import Uplink
 from simulator.modbus import Device, TcpServer
@@ -111,7 +113,7 @@ def test_what_the_centre_signs_is_what_a_gateway_takes(tmp_path: Path) -> None:
     configure(tmp_path, ["127.0.0.1"], ["g1"])
     key = load_key(tmp_path / "authority" / "commands.key")
     name, payload = message(key, "g1", SITE, by="mairie", reason="essai", good_for_s=60.0)
-    push = take(payload, key.public_key(), "g1", SystemClock().now(), trusted=True)
+    push = taken(Push, payload, key.public_key(), "g1", SystemClock().now(), trusted=True)
     assert (push.id, digest(push.text())) == (name, digest(SITE))
 
 

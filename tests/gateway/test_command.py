@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.alert import from_iso
-from gateway.command import MAX_IDS, Command, Desk, public_key, signed
+from gateway.command import MAX_IDS, Command, Desk
 from gateway.errors import CommandRefused
+from gateway.signed import public_key, signed
 
 KEY, OTHER = Ed25519PrivateKey.from_private_bytes(b"k" * 32), Ed25519PrivateKey.from_private_bytes(b"o" * 32)
 NOW_S = from_iso("2026-11-26T08:01:00Z")

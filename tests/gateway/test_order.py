@@ -18,9 +18,10 @@ from central.broker import Broker
 from gateway.alert import iso
 from gateway.app import Gateway
 from gateway.clock import SystemClock
-from gateway.command import Command, signed
+from gateway.command import Command
 from gateway.order import FORGED_AT_ONCE
 from gateway.profile import load_profile
+from gateway.signed import signed
 from gateway.site import Site, parse_site
 from gateway.store import Store
 from simulator.modbus import Area, Device, Table, TcpServer
@@ -221,4 +222,4 @@ async def test_a_flood_of_forgeries_does_not_fill_the_disk(there: There) -> None
         await there.until(lambda: any(body["answer"] == "accepted" for body in there.answers()))
         assert len(there.answers()) <= FORGED_AT_ONCE + 2
         assert gateway.commands is not None
-        assert gateway.commands._unanswered + gateway.commands.dropped + len(there.answers()) == 61
+        assert gateway.commands._allowance.refused + gateway.commands.dropped + len(there.answers()) == 61

@@ -20,10 +20,11 @@ from gateway.alert import iso
 from gateway.app import Gateway, home
 from gateway.clock import BUILT_S, SystemClock
 from gateway.command import Command
-from gateway.command import signed as signed_command
 from gateway.errors import CommandRefused
 from gateway.profile import load_profile
-from gateway.push import MAX_BYTES, MAX_SITE_BYTES, Push, asks_for_push, packed, signed, take
+from gateway.push import MAX_BYTES, MAX_SITE_BYTES, Push, asks_for_push, packed
+from gateway.signed import signed
+from gateway.signed import taken as taken_as
 from gateway.site import parse_site
 from gateway.store import Store
 from simulator.board import Board
@@ -44,7 +45,7 @@ def a_push(number: int = 5, site: str = "x = 1", **changes: Any) -> Push:
 
 
 def taken(payload: bytes, now_s: float = NOW_S, trusted: bool = True) -> Push:
-    return take(payload, KEY.public_key(), "g1", now_s, trusted)
+    return taken_as(Push, payload, KEY.public_key(), "g1", now_s, trusted)
 
 
 def test_what_the_platform_signed_is_taken_whole() -> None:
@@ -77,7 +78,7 @@ def test_without_a_trusted_clock_nothing_is_taken() -> None:
 def test_a_signature_under_a_command_is_none_under_a_site() -> None:
     command = Command(id="12345678", gateway="g1", issued=iso(NOW_S), expires=iso(NOW_S + 60), do="release",
                       point="a/b", reason="r", by="me")  # fmt: skip
-    text = json.loads(signed_command(command, KEY))
+    text = json.loads(signed(command, KEY))
     moved = json.dumps({"configuration": text["command"], "signature": text["signature"]}).encode()
     with pytest.raises(CommandRefused, match="signature"):
         taken(moved)

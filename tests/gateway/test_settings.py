@@ -18,8 +18,9 @@ import pytest
 from gateway.app import Gateway, home
 from gateway.clock import SystemClock
 from gateway.settings import Settings, _lacking, _page_fault
+from gateway.site import digest
 from gateway.site_change import state
-from gateway.site_file import InPlace, Trial, digest, versions
+from gateway.site_file import InPlace, Trial, versions
 from gateway.site_trial import SiteFile, Worked
 from gateway.store import Store
 from tests.gateway.conftest import METER, PRESSURE, Field, guet, running

@@ -16,6 +16,7 @@ import pytest
 
 from gateway.app import home
 from gateway.errors import SiteError, WishError
+from gateway.site import digest
 from gateway.site_file import (
     KEPT,
     MAX_BYTES,
@@ -24,7 +25,6 @@ from gateway.site_file import (
     Undone,
     checked,
     difference,
-    digest,
     go_back,
     history_of,
     in_place,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import gateway.push
+import gateway.signed
 import simulator.pushing
 from simulator.centre import Centre
 from simulator.soak import live, soak
@@ -55,7 +55,7 @@ def test_a_gateway_that_takes_a_forged_site_is_found_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(simulator.pushing, "EVERY_S", 3600.0)
     monkeypatch.setattr(simulator.pushing, "KINDS", ("forged",))
     assert live(0.4, 1)["broken"] == []
-    monkeypatch.setattr(gateway.push, "signed_text", lambda payload, *_: json.loads(payload)["configuration"])
+    monkeypatch.setattr(gateway.signed, "signed_text", lambda payload, *_: json.loads(payload)["configuration"])
     broken = live(0.4, 1)["broken"]
     assert any("nothing allows" in what for what in broken)
     assert any("forged site was answered" in what for what in broken)
