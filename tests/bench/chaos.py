@@ -321,7 +321,7 @@ class Chaos:
             while on_disk(gateway.folder).waiting and time.monotonic() < until_s:
                 quiet = GatewayProcess(gateway.folder, gateway.folder / "quiet.toml", self.clock, home=gateway.folder)
                 async with quiet:
-                    while len(on_disk(gateway.folder).waiting) > 1 and time.monotonic() < until_s and quiet.pid:
+                    while on_disk(gateway.folder).waiting and time.monotonic() < until_s and quiet.pid:
                         await asyncio.sleep(0.2)
 
     def _tell(self, what: str) -> None:
