@@ -123,18 +123,26 @@ class Condition:
         if not met:
             self._since_s = None
         self._met = met
-        return met and self._since_s is not None and picture.time_s - self._since_s >= self.entry.lasting_s
+        return met and self._due_s <= picture.time_s
 
     @property
     def since_s(self) -> float | None:
         """Since when it is met without a break, UTC seconds; None while it is not."""
         return self._since_s
 
+    @property
+    def _due_s(self) -> float:
+        """When it will have held for long enough: UTC seconds; inf while it is not met."""
+        return math.inf if self._since_s is None else self._since_s + self.entry.lasting_s
+
+    def moved(self, by_s: float) -> None:
+        """The clock was set: it now says `by_s` more than it did. How long a thing lasts does not change with that."""
+        if self._since_s is not None:
+            self._since_s += by_s
+
     def wakes_s(self, time_s: float) -> float:
         """When it may change after `time_s` though no input does: UTC seconds, inf for never."""
-        due_s = math.inf
-        if self._since_s is not None and self._since_s + self.entry.lasting_s > time_s:
-            due_s = self._since_s + self.entry.lasting_s
+        due_s = self._due_s if self._due_s > time_s else math.inf
         if self.entry.between or self.entry.days:
             due_s = min(due_s, next_edge_s(self.entry, self._place, time_s))
         return due_s

@@ -115,6 +115,13 @@ class Cycle:
         """When something may change after `time_s` though no input does: UTC seconds, inf for never."""
         return min([self.rulebook.wakes_s(time_s), *(street.wakes_s(time_s) for street in self.streets)])
 
+    def moved(self, by_s: float) -> None:
+        """The clock was set: it now says `by_s` more than it did."""
+        self.rulebook.moved(by_s)
+        for street, outages in zip(self.streets, self._outages, strict=True):
+            street.moved(by_s)
+            outages.moved(by_s)
+
     def state(self) -> dict[str, Any]:
         """What must outlive a power cut."""
         return self.rulebook.state()

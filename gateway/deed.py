@@ -111,6 +111,8 @@ class Acting:
 
     def moved(self, by_s: float) -> None:
         """The clock was set: it now says `by_s` more than it did."""
+        self.cycle.moved(by_s)
+        self._gate.ledger.moved(by_s)
         for told in self._told.values():
             told.since_s += by_s
 

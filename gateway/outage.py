@@ -58,6 +58,13 @@ class Outages:
             changed += self._judge_cell(picture)
         return changed
 
+    def moved(self, by_s: float) -> None:
+        """The clock was set: it now says `by_s` more than it did."""
+        self._changed_s += by_s
+        for found in self._found.values():
+            if found.since_s is not None:
+                found.since_s += by_s
+
     def _settled(self, point: str, time_s: float) -> bool:
         return time_s - self._changed_s >= SETTLES_S + 2 * self._periods.get(point, 0.0)
 

@@ -310,6 +310,12 @@ class Ledger:
         }
         return {"holds": shifted}
 
+    def moved(self, by_s: float) -> None:
+        """The clock was set: it now says `by_s` more than it did. Holds and dwells are not counted by it."""
+        for conditions in self._interlocks.values():
+            for condition in conditions:
+                condition.moved(by_s)
+
     def restore(self, state: Mapping[str, Any], now_s: float, time_s: float) -> None:
         """The inverse of `state`, after a restart. A lease that is over, or was given in what is now the future, is over
         at once; what the site allows no longer is forgotten."""

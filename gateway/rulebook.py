@@ -194,6 +194,12 @@ class Rulebook:
         conditions = [one for rule in self._rules for one in (*rule.when, *rule.unless)]
         return min((condition.wakes_s(time_s) for condition in conditions), default=float("inf"))
 
+    def moved(self, by_s: float) -> None:
+        """The clock was set: it now says `by_s` more than it did."""
+        for rule in self._rules:
+            for condition in (*rule.when, *rule.unless):
+                condition.moved(by_s)
+
     def state(self) -> dict[str, Any]:
         """What must outlive a power cut."""
         return {

@@ -326,6 +326,14 @@ class Street:
             times.append(list(self._event_s(event)))
         return min((one for group in times for one in group if one > time_s), default=math.inf)
 
+    def moved(self, by_s: float) -> None:
+        """The clock was set: it now says `by_s` more than it did. Presence and a ramp go on for as long as they were to."""
+        self._seen_s += by_s
+        if self._now is not None:
+            self._now = self._now[0] + by_s, self._now[1]
+        if self._dark is not None:
+            self._dark.moved(by_s)
+
     # -- the steps -------------------------------------------------------------------------------------------------
 
     def _scheduled(self, picture: Picture) -> tuple[float, str]:

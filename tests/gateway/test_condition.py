@@ -123,6 +123,22 @@ def test_it_says_when_it_may_change_by_itself() -> None:
     assert lasting.wakes_s(13.0) == math.inf
 
 
+@given(st.floats(0, 2e9), st.floats(0.001, 1e6))
+def test_at_the_very_instant_that_it_names_it_has_lasted_long_enough(since_s: float, lasting_s: float) -> None:
+    lasting = condition(**{"point": "a/b", "equals": 0, "for": f"{round(lasting_s * 1000)}ms"})
+    assert values(lasting, (since_s, 0)) in ([False], [True])
+    due_s = lasting.wakes_s(since_s)
+    assert due_s == math.inf or values(lasting, (due_s, 0)) == [True]
+
+
+@given(st.floats(-1e9, 1e9))
+def test_a_clock_that_is_set_makes_nothing_last_longer_or_shorter(by_s: float) -> None:
+    lasting = condition(**{"point": "a/b", "equals": 0, "for": "10s"})
+    assert values(lasting, (1e9, 0)) == [False]
+    lasting.moved(by_s)
+    assert values(lasting, (1e9 + by_s + 9, 0), (1e9 + by_s + 10.001, 0)) == [False, True]
+
+
 def test_what_it_remembers_survives() -> None:
     warm = condition(**{"point": "a/b", "above": 80, "until": 70, "for": "10s"})
     values(warm, (0, 90))

@@ -73,6 +73,16 @@ def test_presence_raises_at_once_holds_and_lets_go() -> None:
     assert level(it, night + 61, r_motion=0) == 50
 
 
+def test_a_clock_that_is_set_keeps_presence_for_as_long_as_it_was_to_be() -> None:
+    for by_s in (-7200.0, 5.0, 900.0):
+        it = street(**ECONOMY)
+        night = at("11-27T02:00")
+        assert level(it, night, r_motion=1) == 90
+        it.moved(by_s)
+        assert level(it, night + by_s + 59, r_motion=0) == 90
+        assert level(it, night + by_s + 61, r_motion=0) == 50
+
+
 def test_presence_never_dims_and_never_lights_the_day() -> None:
     it = street(**ECONOMY)
     assert level(it, at("11-26T12:00"), r_motion=1) == 0
