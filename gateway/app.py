@@ -58,7 +58,7 @@ from gateway.site import Device, Site, WatchEntry, inputs_of, interlock_inputs_o
 from gateway.site_file import checked, read_text
 from gateway.site_trial import SiteFile
 from gateway.snippet import Snippets
-from gateway.store import Store
+from gateway.store import FILE, Store
 from gateway.summary import Summary
 from gateway.timekeeping import Timekeeper
 from gateway.upstream.mqtt import Pace, Uplink
@@ -590,6 +590,16 @@ async def recorded(site: Site, clock: Clock, since_s: float, until_s: float) -> 
     return lines
 
 
+async def remembered(site: Site, clock: Clock, before_s: float) -> list[Summary]:
+    """What the store of a site that is not running holds of its watched devices before that time, in order of time: what
+    the windows would have been filled with. Nothing where there is no store. Raises StoreError."""
+    if not (site.data / FILE).exists():
+        return []
+    devices = {device for entry in site.watches.values() for device in _watched(entry)}
+    async with Store.open(site.data, clock) as store:
+        return store.summaries(devices, before_s - HISTORY_S, before_s)
+
+
 async def outbox_left(site: Site, clock: Clock) -> tuple[int, int]:
     """Of a site that is not running: the last sequence number its store gave out, and how many records still wait."""
     async with Store.open(site.data, clock) as store:
@@ -597,4 +607,14 @@ async def outbox_left(site: Site, clock: Clock) -> tuple[int, int]:
         return outbox.last_seq(), outbox.pending_rows()
 
 
-__all__ = ["PROTOCOLS", "Gateway", "build_watches", "give_history", "home", "outbox_left", "read_site", "recorded"]
+__all__ = [
+    "PROTOCOLS",
+    "Gateway",
+    "build_watches",
+    "give_history",
+    "home",
+    "outbox_left",
+    "read_site",
+    "recorded",
+    "remembered",
+]

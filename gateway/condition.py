@@ -165,7 +165,9 @@ class Condition:
             return None if value is None else entry.meets(value) or (self._met and self._still(value))
         if entry.verdict:
             state = picture.verdicts.get(entry.verdict)
-            return None if state is None else state in (SUSPECT if entry.state == "suspect" else (State.ALERT,))
+            if state is None or state is State.LEARNING:  # it would say no for want of knowledge
+                return None
+            return state in (SUSPECT if entry.state == "suspect" else (State.ALERT,))
         if entry.lost:
             return picture.values.get(entry.lost) is None
         return in_window(entry, self._place, picture.time_s)

@@ -1,23 +1,26 @@
 """`guet rules`: what a site will do by itself, in plain words, and what it would have done with recorded readings.
 
 A trial goes the live way, in the time of the recording: the same judge, decision cycle and ledger of permits; only the
-devices are missing, so each is taken to do what it is told. A recording may hold one value a period where the site asks more
-often: none is lost before two periods.
+devices are missing, so each is taken to do what it is told. What the site's store holds of the weeks before the recording
+fills the watches first, as it does at a start. A recording may hold one value a period where the site asks more often: none
+is lost before two periods.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gateway.alert import Alert, iso
-from gateway.app import home, read_site
+from gateway.app import home, read_site, remembered
+from gateway.clock import SystemClock
 from gateway.condition import Picture
 from gateway.curfew import RULES
 from gateway.cycle import Cycle, ledger_of
@@ -28,11 +31,13 @@ from gateway.permit import Origin, Permit
 from gateway.plain import condition_text
 from gateway.reading import Flaw, Quality, Snapshot
 from gateway.replay import Repairs, instants
-from gateway.rulebook import RuleEntry
+from gateway.rulebook import RuleEntry, RuleState, Setting
 from gateway.site import Site, inputs_of, load_site
 from gateway.street import LightingEntry
+from gateway.summary import Summary
 from gateway.unit import UNITS
 from gateway.watch import Watch
+from gateway.web.words import KINDS, SEVERITIES
 
 MISSING = Flaw(Quality.BAD, "absent de l'enregistrement")
 STEP_S = 60.0
@@ -63,18 +68,21 @@ class _Clock:
 
 @dataclass(slots=True)
 class Tried:
-    """What came of a trial, in order of time: what would have been written, refused and returned, and alerts of rules."""
+    """What came of a trial, in order of time: what would have been written, refused and returned, and alerts of rules.
+    unknown: rules of which nothing could ever be known, for want of an input."""
 
     deeds: list[dict[str, Any]] = field(default_factory=list)
     alerts: dict[str, Alert] = field(default_factory=dict)
     decisions: int = 0
+    unknown: set[str] = field(default_factory=set)
 
 
 class _Trial:
     """One trial."""
 
     def __init__(self, site: Site, watches: Sequence[Watch]) -> None:
-        self.site, self.clock, self.tried = site, _Clock(), Tried()
+        self.site, self.clock = site, _Clock()
+        self.tried = Tried(unknown={rule.name for rule in site.rules})
         self.judge, self.live = Judge(site, watches), Live(site, self.clock, {})
         self.cycle = Cycle(site)
         self.ledger = ledger_of(site, self.cycle)
@@ -82,13 +90,14 @@ class _Trial:
         self._inputs = frozenset(inputs_of(site))
         self._refused: dict[str, str] = {}
 
-    def run(self, readings: Path) -> None:
+    def run(self, readings: Path, past: Callable[[float], Iterable[Summary]]) -> None:
         period_s = self.site.period_s
         tick_s = math.nan
         for instant in instants(self.site, readings, Repairs()):
             if math.isnan(tick_s):
                 self.clock.now_s = instant.time_s
                 tick_s = instant.time_s // period_s * period_s + period_s
+                self.judge.remember(past(instant.time_s))
             while (due_s := min(tick_s, self._next_s())) < instant.time_s:
                 self.clock.now_s = due_s
                 if due_s == tick_s:
@@ -114,6 +123,7 @@ class _Trial:
         decision = self.cycle.decide(picture, self.ledger.holds)
         self.tried.decisions += 1
         self.tried.alerts |= {alert.id: alert for alert in decision.alerts}
+        self.tried.unknown -= {name for name, state in decision.rules.items() if state is not RuleState.LOST}
         for point in decision.let_go:
             self.ledger.let_go(point, now_s)
         for point, value, why in self.ledger.returns(now_s, picture):
@@ -152,12 +162,24 @@ class _Trial:
         )
 
 
-def tried(site: Site, watches: Sequence[Watch], readings: Path) -> Tried:
-    """What a site would have done. Raises ReadingsError with what is wrong with the file."""
+def tried(
+    site: Site,
+    watches: Sequence[Watch],
+    readings: Path,
+    past: Callable[[float], Iterable[Summary]] = lambda before_s: (),
+) -> Tried:
+    """What a site would have done. past: summaries of the time before, in order. Raises ReadingsError with what is wrong
+    with the file."""
     trial = _Trial(site, watches)
-    trial.run(readings)
+    trial.run(readings, past)
     return trial.tried
 
+
+_WHO = {
+    Origin.RULE: ("règle", "rule"),
+    Origin.REMOTE: ("commande à distance", "remote command"),
+    Origin.LIGHTING: ("éclairage", "lighting"),
+}
 
 # -- in words ----------------------------------------------------------------------------------------------------------
 
@@ -192,26 +214,38 @@ def _rule_lines(site: Site, rule: RuleEntry, permits: dict[str, Permit]) -> Iter
     english = speaks_english()
     joined = say(" et ", " and ").join(condition_text(one, english) for one in rule.when)
     yield say(f"quand {joined},", f"when {joined},")
+    told_what: dict[str, list[str]] = {}
     for setting in rule.settings:
-        unit = UNITS[site.point(setting.point).unit].shown
-        permit = permits[setting.point]
-        safe = say("l'horaire de la rue", "the street's schedule")
-        if permit.fail_safe is not None:
-            safe = f"{permit.fail_safe:g} {unit}".strip()
-        lost = f"{setting.lost:g} {unit}".strip() if setting.lost is not None else safe
-        yield say(
-            f"écrire {setting.value:g} {unit} à {setting.point} ; ensuite {safe} ; si une entrée est perdue : {lost}",
-            f"write {setting.value:g} {unit} to {setting.point}; afterwards {safe}; if an input is lost: {lost}",
-        )
+        before, after = _setting_text(site, setting, permits[setting.point])
+        told_what.setdefault(f"{before} {{}}{after}", []).append(setting.point)
+    for line, points in told_what.items():
+        yield line.format(", ".join(points))
     if rule.alert is not None:
         told = rule.alert
         yield say(
-            f"alerter ({told.kind.value}, {told.severity.value}) : {told.text}",
+            f"alerter ({KINDS[told.kind.value]}, gravité {SEVERITIES[told.severity.value]}) : {told.text}",
             f"alert ({told.kind.value}, {told.severity.value}): {told.text}",
         )
     for one in rule.unless:
         text = condition_text(one, english)
         yield say(f"sauf si {text}, ou si cela ne peut être su", f"unless {text}, or that cannot be known")
+
+
+def _setting_text(site: Site, setting: Setting, permit: Permit) -> tuple[str, str]:
+    """What is said before the point that is written to, and after it."""
+    unit = UNITS[site.point(setting.point).unit].shown
+    safe = say("l'horaire de la rue", "the street's schedule")
+    if permit.fail_safe is not None:
+        safe = f"{permit.fail_safe:g} {unit}".strip()
+    lost = f"{setting.lost:g} {unit}".strip() if setting.lost is not None else safe
+    value = f"{setting.value:g} {unit}".strip()
+    return (
+        say(f"écrire {value} à", f"write {value} to"),
+        say(
+            f" ; ensuite {safe} ; si une entrée est perdue : {lost}",
+            f"; afterwards {safe}; if an input is lost: {lost}",
+        ),
+    )
 
 
 def _street_lines(street: LightingEntry) -> Iterator[str]:
@@ -247,9 +281,9 @@ def _street_lines(street: LightingEntry) -> Iterator[str]:
 
 def _permit_line(site: Site, permit: Permit) -> str:
     unit = UNITS[site.point(permit.point).unit].shown
-    by = ", ".join(sorted(permit.by))
+    by = ", ".join(say(*_WHO[origin]) for origin in sorted(permit.by))
     english = speaks_english()
-    line = f"{permit.point} : {permit.low:g} … {permit.high:g} {unit} ({by})"
+    line = f"{permit.point} : {permit.low:g} … {f'{permit.high:g} {unit}'.strip()} ({by})"
     if permit.fail_safe is not None:
         line += say(f", valeur sûre {permit.fail_safe:g}", f", fail-safe value {permit.fail_safe:g}")
     line += say(f", bail {permit.lease_s / 60:g} min", f", lease {permit.lease_s / 60:g} min")
@@ -275,7 +309,15 @@ def rules(argv: list[str]) -> int:
         print(json.dumps(lines, ensure_ascii=False) if options.json else "\n".join(lines))
         return 0
     site, watches = read_site(options.site)
-    done = tried(site, watches, options.readings)
+    clock = SystemClock()
+    done = tried(site, watches, options.readings, lambda before_s: asyncio.run(remembered(site, clock, before_s)))
+    for name in sorted(done.unknown):
+        sys.stderr.write(
+            say(
+                f"règle {name} : rien n'a pu en être su, une de ses entrées manque dans l'enregistrement ou avant lui\n",
+                f"rule {name}: nothing could be known of it; an input is missing in the recording or before it\n",
+            )
+        )
     if options.json:
         alerts = [alert.as_json() for alert in done.alerts.values()]
         print(json.dumps({"deeds": done.deeds, "alerts": alerts, "decisions": done.decisions}, ensure_ascii=False))

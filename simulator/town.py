@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from gateway.codec import PolledCodec, Procedure
+from gateway.codec import Broadcast, PolledCodec, Procedure
+from gateway.codec.bthome import PART, Bthome
 from gateway.codec.dali import Sci
 from gateway.codec.modbus import Rtu
 from gateway.lighting import Schedule, Slot, arc_power_level
-from gateway.plan import Visit, plan_visits
+from gateway.plan import Speaker, Visit, plan_ears, plan_visits, take
 from gateway.reading import Flaw, Snapshot
 from gateway.site import Device as SiteDevice
 from gateway.site import Site
@@ -234,9 +235,12 @@ class Town:
         """The summaries of these devices from the beginning of the history to the start of the night, made of what they
         answer, byte for byte, to the gateway's own plan."""
         visits: list[tuple[Visit, PolledCodec, Callable[[bytes], bytes], float]] = []
+        heard: dict[str, Speaker] = {}
         rtu, sci = Rtu(), Sci()
         for device in devices:
-            if device.profile.protocol == "dali":
+            if device.profile.protocol == "bthome":
+                heard |= plan_ears([device], {"bthome": lambda of: Bthome(of.key)})
+            elif device.profile.protocol == "dali":
                 alone = Adapter([self.gears[device.name]])
                 visits += [(visit, sci, alone.handle, DALI_HISTORY_STEP_S) for visit in plan_visits([device], sci)]
             else:
@@ -255,6 +259,10 @@ class Town:
                         continue
                     snapshot = _asked(visit, codec, answer, at_s)
                     yield from summarisers[visit.device.name].add(snapshot)
+                for sender, speaker in heard.items():
+                    data = self.bins[speaker.device.name].service_data(at_s)
+                    snapshot = _said(speaker, Broadcast(sender, {PART: data}), at_s)
+                    yield from summarisers[speaker.device.name].add(snapshot)
             for summariser in summarisers.values():
                 yield from summariser.close(self.scenario.start_s)
         finally:
@@ -293,6 +301,16 @@ def _asked(visit: Visit, codec: PolledCodec, answer: Callable[[bytes], bytes], a
             _run(codec.read(int(visit.device.address), block.span, visit.device.limits), answer), values, flaws
         )
     return Snapshot(visit.device.name, at_s, values, flaws)
+
+
+def _said(speaker: Speaker, broadcast: Broadcast, at_s: float) -> Snapshot:
+    """What is heard of an advertisement, without a radio."""
+    values: dict[str, float | None] = {}
+    flaws: dict[str, Flaw] = {}
+    for place, raw in (speaker.codec.values(broadcast) or {}).items():
+        if (column := speaker.columns.get(place)) is not None:
+            take(column, column.decode(raw), values, flaws)
+    return Snapshot(speaker.device.name, at_s, values, flaws)
 
 
 def _run(procedure: Procedure[bytes], answer: Callable[[bytes], bytes]) -> bytes:
@@ -368,6 +386,27 @@ neighbours = [{", ".join(f'"{other}/temperature"' for other in town.lamps if oth
 """
         for name in town.lamps
     )
+    collected = "".join(
+        f"""
+[[watch]]
+name = "collecte-{name}"
+model = "bin"
+[watch.inputs]
+distance = ["{name}/distance"]
+temperature = ["{name}/temperature"]
+"""
+        for name in town.bins
+    )
+    permits = "".join(
+        f"""
+[[permit]]                # by day, and when nobody holds it any more, its schedule decides again
+point = "{name}/level"
+by = ["rule"]
+lease = "30min"
+"""
+        for name in town.lamps
+    )
+    full = ", ".join(f'{{ point = "{name}/level", value = 254 }}' for name in town.lamps)
     slots = "".join(f'\n[[lighting.slot]]\nfrom = "{slot.at}"\nlevel = {slot.percent}\n' for slot in STREET)
     return f"""# The site of the demo: written by the simulator, read by a real gateway.
 [gateway]
@@ -420,11 +459,26 @@ door_current = ["ascenseur-porte/door_current"]
 door_speed = ["ascenseur-porte/door_speed"]
 door_state = ["ascenseur-porte/door_state"]
 door_error = ["ascenseur-porte/door_error"]
-{watches}
+{watches}{collected}
 [[lighting]]
 name = "rue-haute"
 lamps = [{", ".join(f'"{name}/level"' for name in town.lamps)}]
-{slots}"""
+{slots}
+[[rule]]                  # whoever is called out to the leak by night finds the street lit
+name = "equipe-de-nuit"
+when = [{{ verdict = "secteur-moulin" }}, {{ between = ["dusk", "dawn"] }}]
+set = [{full}]
+
+[[rule]]                  # hotter than any summer makes a bin
+name = "bac-chaud"
+when = [{{ point = "bac-1/temperature", above = 60, until = 45, for = "2min" }}]
+set = [{full}]
+[rule.alert]
+kind = "bin_overflow"
+severity = "critical"
+subject = "bac-1"
+text = "Le bac 1 chauffe : feu possible. La rue est éclairée pour les secours."
+{permits}"""
 
 
 def _device(name: str, profile: str, bus: str, address: int | str, every: str, asset: str) -> str:

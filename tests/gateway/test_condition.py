@@ -63,7 +63,7 @@ def test_the_loss_itself_can_be_waited_for() -> None:
 def test_a_verdict_that_is_not_there_yet_cannot_be_known() -> None:
     leak, hint = condition(verdict="w"), condition(verdict="w", state="suspect")
     for state, expected in ((State.ALERT, (True, True)), (State.SUSPECT, (False, True)), (State.NORMAL, (False, False)),
-                            (None, (None, None))):  # fmt: skip
+                            (State.LEARNING, (None, None)), (None, (None, None))):  # fmt: skip
         picture = Picture(0.0, {}, {"w": state})
         assert (leak.holds(picture), hint.holds(picture)) == expected
 

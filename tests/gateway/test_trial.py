@@ -11,7 +11,13 @@ import astral.sun
 import pytest
 
 from gateway.alert import from_iso, iso
+from gateway.app import give_history, read_site, remembered
 from gateway.cli import USAGE, main
+from gateway.clock import SystemClock
+from gateway.reading import Snapshot
+from gateway.summary import Summariser
+from gateway.trial import tried
+from simulator.waste import Bin
 
 SITE = """
 [gateway]
@@ -80,14 +86,14 @@ def readings(path: Path, temperatures: list[float | None], alarm: int = 0) -> Pa
     return file
 
 
-def tried(site: Path, file: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, object]]]:
+def shown(site: Path, file: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, list[dict[str, object]]]:
     assert main(["rules", "try", str(site), "--readings", str(file), "--json"]) == 0
     body: dict[str, list[dict[str, object]]] = json.loads(capsys.readouterr().out)
     return body
 
 
 def test_a_trial_says_what_would_have_been_written_when_and_why(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    body = tried(site, readings(site, [24, 26, 26, 26, 26, 24, 22, 22, 22, 22]), capsys)
+    body = shown(site, readings(site, [24, 26, 26, 26, 26, 24, 22, 22, 22, 22]), capsys)
     deeds = [(d["time"], d["value"], d["origin"]) for d in body["deeds"] if d["point"] == "cta/setpoint"]
     assert deeds == [("2026-11-26T14:45:00Z", 16.0, "rule"), ("2026-11-26T15:30:00Z", 20.0, "fail_safe")]
     assert all(d["dry_run"] for d in body["deeds"])
@@ -101,10 +107,10 @@ def test_a_trial_says_what_would_have_been_written_when_and_why(site: Path, caps
 
 
 def test_a_trial_stops_at_an_interlock_and_at_a_lost_input(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    body = tried(site, readings(site, [26.0] * 6, alarm=1), capsys)
+    body = shown(site, readings(site, [26.0] * 6, alarm=1), capsys)
     (refusal,) = [d for d in body["deeds"] if d["what"] == "refusal"]
     assert "verrouillage : cta/alarm vaut 1" in str(refusal["error"])
-    body = tried(site, readings(site, [26, 26, 26, 26, None, None, 26, 26]), capsys)
+    body = shown(site, readings(site, [26, 26, 26, 26, None, None, 26, 26]), capsys)
     deeds = [(d["time"], d["value"], d["origin"], d["reason"]) for d in body["deeds"] if d["point"] == "cta/setpoint"]
     assert [deed[:3] for deed in deeds[:2]] == [
         ("2026-11-26T14:30:00Z", 16.0, "rule"), ("2026-11-26T15:00:00Z", 20.0, "rule"),
@@ -115,7 +121,7 @@ def test_a_trial_stops_at_an_interlock_and_at_a_lost_input(site: Path, capsys: p
 def test_the_law_puts_out_a_car_park_two_hours_after_its_activity(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    body = tried(site, readings(site, [20.0] * 40), capsys)
+    body = shown(site, readings(site, [20.0] * 40), capsys)
     lamp = [(d["time"], d["value"], d["reason"]) for d in body["deeds"] if d["point"] == "l1/level"]
     assert [value for _, value, _ in lamp] == [0.0, 254.0, 0.0]
     assert lamp[2][0] == "2026-11-26T20:30:00Z"
@@ -148,10 +154,10 @@ def test_a_site_explains_itself_in_french_and_english(
         "1. chaud",
         "quand cta/extract_temperature au-dessus de 25 (jusqu'à 23) depuis 30min,",
         "écrire 16 °C à cta/setpoint ; ensuite 20 °C ; si une entrée est perdue : 20 °C",
-        "alerter (energy_anomaly, minor) : Salle trop chaude.",
+        "alerter (Consommation d'énergie anormale, gravité mineure) : Salle trop chaude.",
         "extinction selon l'arrêté du 27 décembre 2018, art. 2, catégorie e",
         "au coucher du soleil : 100 %",
-        "cta/setpoint : 14 … 24 °C (remote, rule), valeur sûre 20, bail 60 min, interdit si cta/alarm vaut 1",
+        "cta/setpoint : 14 … 24 °C (commande à distance, règle), valeur sûre 20, bail 60 min, interdit si cta/alarm vaut 1",
         "Commandes à distance : aucune n'est acceptée.",
     ):
         assert piece in french, piece
@@ -160,3 +166,68 @@ def test_a_site_explains_itself_in_french_and_english(
     english = json.loads(capsys.readouterr().out)
     assert "Remote commands: none is taken." in english
     assert any("when cta/extract_temperature above 25 (until 23) for 30min," in line for line in english)
+
+
+BIN_SITE = """
+[gateway]
+id = "edge"
+commune = "Essai"
+timezone = "Europe/Paris"
+latitude = 47.24
+longitude = 6.02
+data = "store"
+[[bus]]
+name = "radio"
+protocol = "ble"
+[[device]]
+name = "bac"
+profile = "waste/bthome_bin"
+bus = "radio"
+address = "A4:C1:38:00:00:01"
+[[watch]]
+name = "collecte"
+model = "bin"
+[watch.inputs]
+distance = ["bac/distance"]
+[[rule]]
+name = "plein"
+when = [{ verdict = "collecte" }]
+alert = { kind = "bin_overflow", text = "Le bac est plein." }
+"""
+
+
+async def test_a_trial_begins_with_what_the_store_knows_of_the_weeks_before(tmp_path: Path) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(BIN_SITE, encoding="utf-8")
+    site, watches = read_site(path)
+    start_s, week = 1_795_701_600.0, 7 * 96
+    made = Bin("bac", 3, site.zone)
+
+    def distance_mm(step: int) -> float:
+        return float(made.distance_mm(start_s + 900 * step))
+
+    file = tmp_path / "readings.csv"
+    rows = [f"{iso(start_s + 900 * step)},bac/distance,{distance_mm(step)}\n" for step in range(12)]
+    file.write_text(HEADER + "".join(rows), encoding="utf-8")
+    assert not await remembered(site, SystemClock(), start_s), "there is no store"
+    assert tried(site, watches, file).unknown == {"plein"}, "three hours teach no rhythm"
+    summariser = Summariser("bac")
+    past = [
+        summary
+        for step in range(-week, 0)
+        for summary in summariser.add(Snapshot("bac", start_s + 900 * step, {"distance": distance_mm(step)}, {}))
+    ]
+    await give_history(site, SystemClock(), past)
+    known = await remembered(site, SystemClock(), start_s)
+    assert len(known) == len(past)
+    site, watches = read_site(path)
+    assert tried(site, watches, file, lambda before_s: known).unknown == set()
+
+
+def test_a_rule_of_which_nothing_can_be_known_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "site.toml"
+    path.write_text(BIN_SITE, encoding="utf-8")
+    file = tmp_path / "readings.csv"
+    file.write_text(HEADER + "2026-11-26T14:00:00Z,bac/distance,800\n", encoding="utf-8")
+    assert main(["rules", "try", str(path), "--readings", str(file)]) == 0
+    assert "plein" in capsys.readouterr().err

@@ -80,7 +80,8 @@ async def test_its_site_is_sound_and_names_every_device(folder: Path) -> None:
     assert {bus.protocol for bus in site.buses.values()} == {"modbus-tcp", "modbus-rtu", "dali-sci", "ble"}
     assert {event.subject for event in NIGHT.events if event.expect} <= set(site.watches)
     assert {device.name for device in watched_devices(site)} <= set(site.devices)
-    assert {device.name for device in watched_devices(site)} >= {"debit-entree", "ascenseur-porte", *lamps}
+    assert {device.name for device in watched_devices(site)} >= {"debit-entree", "ascenseur-porte", "bac-1", *lamps}
+    assert {setting.point for rule in site.rules for setting in rule.settings} == {f"{name}/level" for name in lamps}
 
 
 async def test_over_a_real_port_a_device_says_what_its_truth_is(folder: Path) -> None:
@@ -127,7 +128,7 @@ async def test_on_the_line_each_device_has_its_own_address_and_a_stranger_gets_n
 async def test_the_weeks_before_are_whole_aligned_and_end_where_the_night_begins(folder: Path) -> None:
     async with town_of(folder) as town:
         site = site_of(town, folder)
-        wanted = [site.devices[name] for name in ("debit-entree", "ascenseur-porte", "lampe-1")]
+        wanted = [site.devices[name] for name in ("debit-entree", "ascenseur-porte", "lampe-1", "bac-1")]
         told = list(town.history(wanted))
         assert not town.telling_the_past
     for device in wanted:
