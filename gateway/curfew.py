@@ -1,9 +1,10 @@
 """When the law says that a light is off: the decree of 27 December 2018 on light pollution, by category.
 
 Arrêté du 27 décembre 2018 relatif à la prévention, à la réduction et à la limitation des nuisances lumineuses (JO of 28
-December 2018), article 1 for the categories a to g, article 2 for their hours, as read in published summaries
-(facts/upstream.md, E). Times are local; `activity` is what happens there (opening hours of a shop, a park, a car park). The
-street lighting of public roads has no hour in it; what a mayor or prefect adds or lifts goes by a derogation with its id.
+December 2018), article 1 for the categories a to g, article 2 for their hours, as lawyers and the trade have published
+them; the text itself was not at hand. Times are local; `activity` is what happens there (opening hours of a shop, a park, a
+car park). The street lighting of public roads has no hour in it; what a mayor or prefect adds or lifts goes by a derogation
+with its id.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ Category = Literal[
 class Rule:
     """Off from, on again from. after_h: so many hours after the activity ends; at: a local time; both: the later of them.
     again: "morning" is 7:00 or, if it begins earlier, an hour before the activity; "dusk" is the next sunset. presence: it
-    may be lit when somebody is detected."""
+    may be lit when somebody is detected. by_day: it may be lit between sunrise and sunset, as on a dark afternoon."""
 
     what: str
     after_h: float | None
@@ -37,18 +38,19 @@ class Rule:
     again: Literal["morning", "dusk"]
     presence: bool
     clause: str
+    by_day: bool = True
 
 
 RULES: dict[Category, Rule | None] = {
     "a": None,  # roads and paths open to the public
     "a/clos": Rule("espace clos d'une activité", 1, "", "morning", True, "art. 2, catégorie a"),
-    "b/patrimoine": Rule("mise en lumière du patrimoine", None, "01:00", "dusk", False, "art. 2, catégorie b"),
-    "b/parc": Rule("parc ou jardin", 1, "", "dusk", False, "art. 2, catégorie b"),
+    "b/patrimoine": Rule("mise en lumière du patrimoine", None, "01:00", "dusk", False, "art. 2, catégorie b", False),
+    "b/parc": Rule("parc ou jardin", 1, "", "dusk", False, "art. 2, catégorie b", False),
     "c": None,  # sports grounds: no hour
-    "d/facade": Rule("façade non résidentielle", None, "01:00", "dusk", False, "art. 2, catégorie d"),
+    "d/facade": Rule("façade non résidentielle", None, "01:00", "dusk", False, "art. 2, catégorie d", False),
     "d/vitrine": Rule("vitrine", 1, "01:00", "morning", True, "art. 2, catégorie d"),
     "d/interieur": Rule("intérieur de locaux professionnels", 1, "", "morning", True, "art. 2, catégorie d"),
-    "e": Rule("parc de stationnement d'une activité", 2, "", "morning", True, "art. 2, catégorie e"),
+    "e": Rule("parc de stationnement d'une activité", 2, "", "morning", True, "art. 2, catégorie e", False),
     "f": None,  # events: no hour
     "g": Rule("chantier", 1, "", "morning", False, "art. 2, catégorie g"),
 }
@@ -102,6 +104,10 @@ class Curfew:
         for day in (today - timedelta(days=1), today, today - timedelta(days=2)):
             if (dark := self.night(day)) is not None and dark.start_s <= time_s < dark.end_s:
                 return dark
+        if not self.rule.by_day:
+            dawn_s, dusk_s = self._place.sun_s(today)
+            if dawn_s <= time_s < dusk_s:
+                return Dark(dawn_s, dusk_s, self.because, self._lifted(today))
         return None
 
     def night(self, day: date) -> Dark | None:
@@ -111,14 +117,19 @@ class Curfew:
         start_s, end_s = self._off_s(day), self._on_s(day)
         if end_s <= start_s:
             return None
-        lifted = next((one.id for one in self._derogations if one.covers(day)), "")
-        return Dark(start_s, end_s, self.because, lifted)
+        return Dark(start_s, end_s, self.because, self._lifted(day))
 
     def edges_s(self, time_s: float) -> list[float]:
         """Begins and ends of curfews around a time."""
         today = self._place.local(time_s).date()
         found = [self.night(today + timedelta(days=shift)) for shift in (-2, -1, 0, 1)]
-        return [edge for dark in found if dark is not None for edge in (dark.start_s, dark.end_s)]
+        edges = [edge for dark in found if dark is not None for edge in (dark.start_s, dark.end_s)]
+        if self.rule is not None and not self.rule.by_day:
+            edges += [edge for shift in (0, 1) for edge in self._place.sun_s(today + timedelta(days=shift))]
+        return edges
+
+    def _lifted(self, day: date) -> str:
+        return next((one.id for one in self._derogations if one.covers(day)), "")
 
     def _off_s(self, day: date) -> float:
         assert self.rule is not None

@@ -89,6 +89,21 @@ def test_a_derogation_lifts_the_nights_that_it_names_and_says_its_id() -> None:
         order("2026-12-01", "2026-11-30")
 
 
+@pytest.mark.parametrize("category", get_args(Category))
+def test_parks_monuments_facades_and_car_parks_are_lit_from_sunset_on_and_no_sooner(category: Category) -> None:
+    here = curfew(category, SHOP)
+    dusk_s = astral.sun.sunset(astral.Observer(47.24, 6.02), NIGHT).timestamp()
+    storm = here.at(dusk_s - 1800)
+    assert (storm is not None) is (category in ("b/patrimoine", "b/parc", "d/facade", "e"))
+    if storm is not None:
+        assert abs(storm.end_s - dusk_s) < 60
+        assert any(abs(edge - dusk_s) < 60 for edge in here.edges_s(dusk_s - 1800)), "it wakes there"
+        assert here.at(dusk_s + 60) is None
+    ordered = curfew("e", SHOP, order("2026-11-26", "2026-11-26")).at(dusk_s - 1800)
+    assert ordered is not None
+    assert ordered.lifted == "AP-2026-12"
+
+
 @pytest.mark.parametrize("category", ["a/clos", "b/parc", "d/vitrine", "d/interieur", "e", "g"])
 def test_hours_that_hang_on_an_activity_need_one(category: Category) -> None:
     with pytest.raises(ValueError, match="activity: missing"):
