@@ -99,15 +99,15 @@ async def test_two_units_at_one_address_spoil_each_others_answer() -> None:
 
 
 async def test_a_client_that_does_not_wait_is_counted() -> None:
-    async with Line(9600, units=[unit()]) as line:
+    async with Line(2400, units=[unit()]) as line:  # 16 ms of gap: a busy machine must not seem to wait
         client = Client(line)
         client.port.write(REQUEST)
         while sum(len(data) for _, data in client.came) < len(ANSWER):
             await asyncio.sleep(0.001)
-        await client.ask()
+        await client.ask(for_s=0.4)
         assert line.violations == 1
-        await asyncio.sleep(0.02)
-        await client.ask()
+        await asyncio.sleep(0.1)
+        await client.ask(for_s=0.4)
         assert line.violations == 1
         client.close()
 
