@@ -20,7 +20,7 @@ from central.database import Database, url_in
 from central.errors import CentralError
 from central.export import export, ngsi_ld
 from central.ingest import Log, run_ingester
-from central.ngsi import normalized, parse_assets
+from central.ngsi import Asset, normalized, parse_assets
 from central.node import tls_in
 from central.replay import ask_for_replay
 from central.status import GatewayStatus, gateways, refusals, report
@@ -162,6 +162,8 @@ def _command_options(verbs: Any, files: str) -> argparse.ArgumentParser:
 def _bins_options(verbs: Any) -> argparse.ArgumentParser:
     full = _say("remplissage et débordement prévu des bacs", "fill and forecast overflow of bins")
     waste: argparse.ArgumentParser = verbs.add_parser("bins", help=full)
+    where = _say("où se trouve chaque bac", "where each bin stands")
+    waste.add_argument("--assets", type=Path, default=None, metavar="ASSETS.toml", help=where)
     form = waste.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help=_say("tableur (défaut)", "spreadsheet (default)"))
     form.add_argument("--json", action="store_true", help=_say("pour les machines", "for machines"))
@@ -192,15 +194,18 @@ def _export(options: argparse.Namespace) -> int:
     if options.ngsi_ld is None:
         print(json.dumps(export(url), ensure_ascii=False))
         return 0
-    try:
-        assets = parse_assets(options.assets.read_text(encoding="utf-8")) if options.assets is not None else []
-    except OSError as error:
-        raise CentralError(f"{options.assets}: {error.strerror}") from error
-    found = ngsi_ld(url, assets)
+    found = ngsi_ld(url, _assets_of(options))
     print(
         json.dumps([normalized(one) for one in found] if options.ngsi_ld == "normalized" else found, ensure_ascii=False)
     )
     return 0
+
+
+def _assets_of(options: argparse.Namespace) -> list[Asset]:
+    try:
+        return parse_assets(options.assets.read_text(encoding="utf-8")) if options.assets is not None else []
+    except OSError as error:
+        raise CentralError(f"{options.assets}: {error.strerror}") from error
 
 
 def _log_of(options: argparse.Namespace) -> Log:
@@ -276,7 +281,7 @@ async def _command(options: argparse.Namespace) -> int:
 def _bins(options: argparse.Namespace) -> int:
     from central.bins import COLUMNS, bins, write
 
-    rows = bins(options.database or url_in(options.data))
+    rows = bins(options.database or url_in(options.data), _assets_of(options))
     if options.json:
         print(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], ensure_ascii=False))
     else:

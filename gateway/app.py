@@ -353,12 +353,13 @@ class Gateway:
         return any(not points <= brought[device].keys() for device, points in self._heeds.items())
 
     def _bins(self) -> dict[str, Any]:
-        """By watch of a bin, how full it is and when it will be: what a collection is planned by."""
+        """By watch of a bin, its device, whether it burns or lies, how full it is and when it will be: what a collection is
+        planned by."""
         found = {}
         for name, watch in self.judge.watches.items():
             if watch.model.card.window == "bin" and watch.judged_until_s is not None:
-                forecast = watch.window.forecast(watch.judged_until_s)  # type: ignore[attr-defined]  # of a BinWindow
-                found[name] = None if forecast is None else forecast.as_json()
+                told = watch.window.told(watch.judged_until_s)  # type: ignore[attr-defined]  # of a BinWindow
+                found[name] = {"device": split_point(self.site.watches[name].inputs["distance"][0])[0], **told}
         return found
 
     def _saved(self) -> dict[str, Any]:
