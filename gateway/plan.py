@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
+from typing import Final
 
 from gateway.codec import HeardCodec, Place, PolledCodec, Span
 from gateway.codec.value import Decoder
@@ -208,7 +209,25 @@ def _parts(block: Block, known: Refusals) -> list[list[str]]:
     return [part for part in parts if part]
 
 
+_SHARED: Final[dict[tuple[object, ...], tuple[Sequence[PolledPoint], list[Block]]]] = {}
+_MOST_SHARED: Final = 256
+
+
 def _merged(device: Device, points: Sequence[PolledPoint], codec: PolledCodec) -> list[Block]:
+    """Devices of one model have the same points, and share their blocks: these know nothing of a device, and of a codec
+    no more than its kind."""
+    key = type(codec), device.limits, *map(id, points)
+    if key not in _SHARED:
+        if len(_SHARED) >= _MOST_SHARED:
+            _SHARED.clear()
+        _SHARED[key] = (
+            points,
+            _made(device, points, codec),
+        )  # the points stay alive, so that an id names one of them only
+    return list(_SHARED[key][1])
+
+
+def _made(device: Device, points: Sequence[PolledPoint], codec: PolledCodec) -> list[Block]:
     placed = [(point, point.place, bytes_of(point)) for point in points]
     spans = codec.spans([(place, size) for _, place, size in placed], device.limits)
     blocks = []

@@ -115,7 +115,6 @@ class PolledBus:
         )
         self._schedule = Schedule()
         self._planned: dict[tuple[str, float, bool], Turn] = {}
-        self._rng = random.Random(name)  # noqa: S311 - spreads retries, no secret
         self._started_s = clock.now()
         self._free_at: dict[str, float] = {}  # loop time from which a slow device may be asked again
         self._last: tuple[str, float] = ("", 0.0)  # who used the bus last, and until which loop time
@@ -181,7 +180,9 @@ class PolledBus:
             return at_s + period_s * (1 + late // period_s)
         doubled = 2.0 ** min(10, health.failures_in_a_row - LOST_AFTER_FAILURES)
         rarest_s = min(max(LONGEST_PAUSE_PERIODS * period_s, took_s / PROBE_SHARE), max(LONGEST_PAUSE_S, period_s))
-        return now_s + min(doubled * period_s, rarest_s) * self._rng.uniform(0.75, 1.0)
+        # Made when it is needed, which is rarely: one kept for every bus would be two kilobytes of each.
+        chance = random.Random(f"{self.name}/{visit.device.name}/{health.failures_in_a_row}")  # noqa: S311 - no secret
+        return now_s + min(doubled * period_s, rarest_s) * chance.uniform(0.75, 1.0)
 
     async def visit(self, visit: Visit) -> None:
         """Reads one device now; whatever happens becomes a snapshot."""
