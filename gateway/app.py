@@ -45,14 +45,11 @@ from gateway.link.slcan import SlcanEar
 from gateway.link.tcp import TcpLink
 from gateway.live import Live
 from gateway.node import Nodes, tended
-from gateway.order import Commands
 from gateway.outbox import Outbox
 from gateway.permit import Origin
 from gateway.plan import NOTHING_REFUSED, Refusals, plan_ears, plan_visits
 from gateway.point import CanopenPoint
 from gateway.poll import PolledBus
-from gateway.push import asks_for_push
-from gateway.pushes import Pushes
 from gateway.reading import Snapshot, split_point
 from gateway.site import Device, Site, WatchEntry, inputs_of, interlock_inputs_of
 from gateway.site_file import checked, read_text
@@ -69,6 +66,8 @@ from gateway.watch import Watch
 
 if TYPE_CHECKING:
     from gateway.edge_node import EdgeNode
+    from gateway.order import Commands
+    from gateway.pushes import Pushes
 
 log = logging.getLogger(__name__)
 
@@ -214,8 +213,13 @@ class Gateway:
         self.timekeeper = Timekeeper(
             store, self.judge, clock, lambda: self.online, self._remember, self._judging, moved
         )
-        self.commands = Commands(site, self.gate, store, clock) if site.command_key is not None else None
-        self.pushes = Pushes(site, store, clock) if site.command_key is not None else None
+        self.commands: Commands | None = None
+        self.pushes: Pushes | None = None
+        if site.command_key is not None:
+            from gateway.order import Commands  # as above: not every site takes commands
+            from gateway.pushes import Pushes
+
+            self.commands, self.pushes = Commands(site, self.gate, store, clock), Pushes(site, store, clock)
         self.replay: Replay | None = None
         if self.uplink is not None and site.upstream is not None and site.upstream.ack == "commit":
             self.replay = Replay(store, self.uplink.outbox, clock)
@@ -241,7 +245,7 @@ class Gateway:
         """What the platform says on `cmd`."""
         if self.replay is not None and asks_for_replay(payload):
             self.replay.arrived(payload)
-        elif self.pushes is not None and asks_for_push(payload):
+        elif self.pushes is not None and self.pushes.asked(payload):
             self.pushes.arrived(payload)
         elif self.commands is not None:
             self.commands.arrived(payload)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from gateway.allowance import Allowance
 from gateway.clock import Clock
 from gateway.errors import CommandRefused, FileFault, StoreError, WishError
-from gateway.push import PART, Place, Push
+from gateway.push import PART, Place, Push, asks_for_push
 from gateway.signed import NotYet, public_key, taken
 from gateway.site import Site, digest
 from gateway.store import Store
@@ -46,6 +46,11 @@ class Pushes:
         """A site came in place, and this gateway ends: the one that runs it says what becomes of it."""
         self.dropped = 0
         """Messages that came while too many waited."""
+
+    @staticmethod
+    def asked(payload: bytes) -> bool:
+        """Whether a message on `cmd` is for us, right or wrong."""
+        return asks_for_push(payload)
 
     def arrived(self, payload: bytes) -> None:
         """A message on `cmd`."""

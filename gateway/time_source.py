@@ -7,17 +7,14 @@ clock, and a virtual machine its host's, whether we are let near it or not.
 
 from __future__ import annotations
 
-import ctypes
 import logging
-import platform
+import os
 import time
 from pathlib import Path
 from typing import Final, Protocol
 
 log = logging.getLogger(__name__)
 
-_STA_UNSYNC: Final = 0x0040  # linux/timex.h
-_TIME_ERROR: Final = 5
 _AGREES_S: Final = 5.0
 
 
@@ -41,10 +38,10 @@ class TimeSource(Protocol):
 
 
 class Kernel:
-    """Linux. root: where its files are, another one for tests."""
+    """Linux. root, machine: where its files are and what it is, another one for tests."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
+    def __init__(self, root: Path = Path("/"), machine: str = "") -> None:
+        self._root, self._machine = root, machine or os.uname().machine
         try:
             self.boot = (root / "proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         except (OSError, ValueError):
@@ -61,7 +58,13 @@ class Kernel:
         return self._network_time() or self._battery_agrees()
 
     def _network_time(self) -> bool:
-        return (self._root / "run/systemd/timesync/synchronized").exists() or kernel_synchronized()
+        if (self._root / "run/systemd/timesync/synchronized").exists():
+            return True
+        from gateway.adjtimex import (
+            kernel_synchronized,
+        )  # half a megabyte, for the time daemons that leave no such file
+
+        return kernel_synchronized()
 
     def _battery_agrees(self) -> bool:
         clocks = sorted((self._root / "sys/class/rtc").glob("rtc*/since_epoch"))
@@ -71,28 +74,4 @@ class Kernel:
                     return True
             except (OSError, ValueError):  # one that was never set gives an error
                 continue
-        return not clocks and platform.machine() in ("x86_64", "AMD64", "i686")
-
-
-class _Timex(ctypes.Structure):
-    """`struct timex`, adjtimex(2); long enough for any of them."""
-
-    _fields_ = [
-        ("modes", ctypes.c_uint),
-        ("offset", ctypes.c_long),
-        ("freq", ctypes.c_long),
-        ("maxerror", ctypes.c_long),
-        ("esterror", ctypes.c_long),
-        ("status", ctypes.c_int),
-        ("rest", ctypes.c_long * 40),
-    ]
-
-
-def kernel_synchronized() -> bool:
-    """Whether a time daemon has told the kernel that its time is right (and is still there to say so)."""
-    found = _Timex()  # modes 0: only asks
-    try:
-        state = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(found))
-    except (OSError, AttributeError):
-        return False
-    return state not in (-1, _TIME_ERROR) and not found.status & _STA_UNSYNC
+        return not clocks and self._machine in ("x86_64", "AMD64", "i686")

@@ -19,8 +19,6 @@ from gateway.app import budgets, home, read_site
 from gateway.clock import SystemClock, parse_clock
 from gateway.errors import SiteError, collecting
 from gateway.language import say
-from gateway.replay import replay as replayed
-from gateway.replay import write_alerts
 from gateway.service import Life, Service, alone, bound_socket
 from gateway.site import Can, Serial, Site, load_site
 
@@ -79,6 +77,9 @@ def replay(argv: list[str]) -> int:
         "--json", action="store_true", help="le compte rendu, pour les machines / the account, for machines"
     )
     options = parser.parse_args(argv)
+    from gateway.replay import replay as replayed  # `run` need not carry it
+    from gateway.replay import write_alerts
+
     site, watches = read_site(options.site)
     started = time.monotonic()
     done = replayed(site, watches, options.readings)

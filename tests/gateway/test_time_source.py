@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from gateway import time_source
-from gateway.time_source import Kernel, kernel_synchronized
+from gateway import adjtimex
+from gateway.adjtimex import kernel_synchronized
+from gateway.time_source import Kernel
 
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A board's files, where the kernel knows of no network time."""
-    monkeypatch.setattr(time_source, "kernel_synchronized", lambda: False)
-    monkeypatch.setattr(time_source.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(adjtimex, "kernel_synchronized", lambda: False)
     (tmp_path / "proc/sys/kernel/random").mkdir(parents=True)
     (tmp_path / "proc/sys/kernel/random/boot_id").write_text("0123-4567\n")
     return tmp_path
@@ -25,7 +25,7 @@ def battery(root: Path, text: str, name: str = "rtc0") -> None:
 
 
 def test_a_board_without_battery_or_network_only_guesses(root: Path) -> None:
-    kernel = Kernel(root)
+    kernel = Kernel(root, "aarch64")
     assert kernel.boot == "0123-4567"
     assert not kernel.vouched()
 
@@ -33,24 +33,22 @@ def test_a_board_without_battery_or_network_only_guesses(root: Path) -> None:
 def test_network_time_stands_behind_it(root: Path) -> None:
     (root / "run/systemd/timesync").mkdir(parents=True)
     (root / "run/systemd/timesync/synchronized").touch()
-    assert Kernel(root).vouched()
+    assert Kernel(root, "aarch64").vouched()
 
 
 def test_a_battery_clock_that_agrees_stands_behind_it(root: Path) -> None:
     battery(root, f"{time.time():.0f}\n")
-    assert Kernel(root).vouched()
+    assert Kernel(root, "aarch64").vouched()
 
 
 @pytest.mark.parametrize("text", ["37", "", "x", "1e999"], ids=["that lost its power", "empty", "nonsense", "beyond"])
-def test_a_battery_clock_that_does_not_agree_does_not(root: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_a_battery_clock_that_does_not_agree_does_not(root: Path, text: str) -> None:
     battery(root, text)
-    monkeypatch.setattr(time_source.platform, "machine", lambda: "x86_64")
-    assert not Kernel(root).vouched()
+    assert not Kernel(root, "x86_64").vouched()
 
 
-def test_a_pc_that_shows_no_battery_clock_has_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_source.platform, "machine", lambda: "x86_64")
-    assert Kernel(root).vouched()
+def test_a_pc_that_shows_no_battery_clock_has_one(root: Path) -> None:
+    assert Kernel(root, "x86_64").vouched()
 
 
 def test_the_kernel_can_be_asked_here() -> None:
