@@ -2,19 +2,21 @@
 # Puts the gateway on a Debian or a Raspberry Pi OS of 64 bits, from this checkout. It may be run again at any time.
 #   sudo sh install.sh                   installs, or upgrades; the site file and the data stay
 #   sudo sh install.sh --offline FOLDER  the same from wheels in a folder, without a network (gateway/system/deb.sh --wheels)
+#   sudo sh install.sh --job FILE        the same, with the office's job file: then the label's code is all that a claim takes
 #   sudo sh install.sh --back            back to the version before
 #   sudo sh install.sh --remove          takes program and service away; the site file and the data stay
 #   sudo sh install.sh --purge           takes these away, too
 # --root FOLDER does it all below a folder, for images and tests: no user, no service is touched then.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-root= wheels= what=install
+root= wheels= job= what=install
 while [ $# -gt 0 ]; do
     case "$1" in
         --root) root=${2:?--root FOLDER}; shift ;;
         --offline) wheels=${2:?--offline FOLDER}; shift ;;
+        --job) job=${2:?--job FILE}; shift ;;
         --back | --remove | --purge) what=${1#--} ;;
-        -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+        -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
         *) echo "install.sh : $1 ? (--help)" >&2; exit 2 ;;
     esac
     shift
@@ -26,6 +28,10 @@ say() { echo "Guet : $1 / $2" >&2; }
 live() { [ -z "$root" ]; }                       # a real machine, not a folder
 with_systemd() { live && [ -d /run/systemd/system ]; }
 
+if [ -n "$job" ] && [ ! -r "$job" ]; then
+    say "--job $job : illisible" "--job $job: cannot be read"
+    exit 2
+fi
 if live && [ "$(id -u)" -ne 0 ]; then
     say "il faut les droits d'administration : sudo sh install.sh" "administrator rights are needed: sudo sh install.sh"
     exit 2
@@ -39,7 +45,7 @@ switch_to() {
 
 # Whether the service comes up and stays up for a while; what systemd does not run cannot be asked.
 healthy() {
-    with_systemd && [ -f "$etc/site.toml" ] || return 0
+    with_systemd || return 0
     systemctl restart guet || return 1
     sleep 10
     systemctl is-active --quiet guet
@@ -128,8 +134,9 @@ cp -a "$here/device_profiles" "$here/edge_models" "$here/docs" "$to/share/guet/"
 "$to/bin/guet" --version >/dev/null
 trap - EXIT
 
-# What people have written is never overwritten.
-[ -f "$etc/environment" ] || printf '# Where the page is served, and the language of messages.\nGUET_PAGE=127.0.0.1:8080\nGUET_LANG=fr\n' >"$etc/environment"
+# What people have written is never overwritten. A site that says nothing else keeps its data in $var.
+[ -e "$etc/guet-data" ] || ln -s ../../var/lib/guet "$etc/guet-data"
+[ -f "$etc/environment" ] || printf '# Where the page is served (on a network nothing is read there without a password), and the language of messages.\nGUET_PAGE=0.0.0.0:80\nGUET_LANG=fr\n' >"$etc/environment"
 sed "s#/opt/guet#${root:+$root}/opt/guet#g" "$here/gateway/system/guet.service" >"$unit.new" && mv "$unit.new" "$unit"
 cp "$here/gateway/system/60-guet.rules" "$rules"
 cat >"$root/usr/local/bin/guet" <<EOF
@@ -139,8 +146,12 @@ export GUET_HOME="$opt/current/share/guet"
 exec "$opt/current/bin/guet" "\$@"
 EOF
 chmod 755 "$root/usr/local/bin/guet"
+if [ -n "$job" ]; then cp "$job" "$etc/job.guet"; fi
 if live; then
-    chown -R root:guet "$etc" && chmod 770 "$etc" && chmod 640 "$etc/environment"
+    chown root:guet "$etc" && chmod 770 "$etc"
+    for file in environment job.guet; do
+        if [ -f "$etc/$file" ]; then chown root:guet "$etc/$file" && chmod 640 "$etc/$file"; fi
+    done
     chown guet:guet "$var" && chmod 750 "$var"
 fi
 
@@ -170,5 +181,8 @@ for old in "$opt"/releases/*; do
 done
 say "version $version installée" "version $version installed"
 if [ ! -f "$etc/site.toml" ]; then
-    say "ensuite : guet claim MISSION, ou écrire $etc/site.toml" "next: guet claim JOB, or write $etc/site.toml"
+    page=$(sed -n 's/^GUET_PAGE=//p' "$etc/environment" | tail -n 1) address=$(hostname -I 2>/dev/null | cut -d ' ' -f 1 || true)
+    page=http://$(echo "$page" | sed "s/^0\.0\.0\.0/${address:-ADDRESS}/; s/:80\$//")
+    say "pas encore de site : la page l'enrôle, $page ; ou sudo guet claim MISSION $etc/site.toml" \
+        "no site yet: the page claims it, $page; or sudo guet claim JOB $etc/site.toml"
 fi

@@ -44,6 +44,7 @@ def findings(site: Path | None = None, root: Path = Path("/")) -> Iterator[Findi
     """All that can be said of this machine. root: where its /sys, /proc and /dev are seen."""
     yield python_version(sys.version_info[:2])
     yield venv()
+    yield time_zones(root)
     yield processor(platform.machine(), sys.maxsize > 2**32)
     yield memory(root)
     yield room(site)
@@ -86,6 +87,18 @@ def venv() -> Finding:
             "sudo apt install python3-venv",
         )
     return Finding("venv", FINE, say("venv présent", "venv is there"))
+
+
+def time_zones(root: Path) -> Finding:
+    """The rules of local time, which Python takes from the system: a small Debian comes without them."""
+    if (root / "usr/share/zoneinfo/Europe/Paris").exists():
+        return Finding("zones", FINE, say("fuseaux horaires présents", "time zones are there"))
+    return Finding(
+        "zones",
+        FAULT,
+        say("les fuseaux horaires manquent au système", "the system has no time zones"),
+        "sudo apt install tzdata",
+    )
 
 
 def processor(machine: str, wide: bool) -> Finding:

@@ -47,9 +47,13 @@ class Life:
     watches: list[Watch]
 
     @classmethod
-    def begun(cls, path: Path, now_s: float, worked: Worked = NOTHING_WORKED) -> Life:
+    def begun(cls, path: Path, now_s: float, worked: Worked = NOTHING_WORKED, blank: bool = False) -> Life:
         """With the text that is in place; where that one is on trial and cannot be used (a model was taken away), with the
-        one before. Raises SiteError or ModelError with all faults."""
+        one before. blank: without a file there, as one that waits for it. Raises SiteError or ModelError with all faults."""
+        if blank and not path.exists():
+            from gateway.blank import blank_file, blank_site  # with keys and job files, which no other gateway needs
+
+            return cls(blank_file(path), blank_site(path), [])
         file = SiteFile.taken_up(path, now_s, worked)
         try:
             return cls(file, *site_of(file.text, path))
@@ -127,7 +131,8 @@ class Service:
                 from gateway.push_file import FilePlace
 
                 gateway.pushes.place = FilePlace(gateway, life.file)
-            await announce(store, life.file, self._clock.now())
+            if not life.file.blank:
+                await announce(store, life.file, self._clock.now())
             # What was built now lives as long as this gateway: the collector need not go through it again and again.
             gc.collect()
             gc.freeze()
@@ -147,6 +152,8 @@ class Service:
                 await whole.enter_async_context(supervised(self._alive))
             if self._ended:  # while it was being built
                 return NOTHING_WORKED
+            if life.file.blank:
+                stack.callback(asyncio.create_task(self._claimed(gateway), name="blank").cancel)
             if life.file.on_trial:
                 from gateway.settings import watched
 
@@ -161,6 +168,15 @@ class Service:
         if self._gateway is None:
             return asyncio.get_running_loop().time() - self._between_s < BETWEEN_S
         return self._gateway.alive()
+
+    async def _claimed(self, gateway: Gateway) -> None:
+        """The site file has come: another gateway begins with it."""
+        from gateway.blank import until_claimed
+
+        assert gateway.file is not None
+        await until_claimed(gateway.file.path)
+        gateway.anew = True
+        gateway.stop.set()
 
     def _end(self) -> None:
         self._ended = True

@@ -101,7 +101,9 @@ class Gateway(Closed):
         try:
             ZoneInfo(name)
         except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "Europe" is a folder of zones
-            raise ValueError(f"{name!r}: expected a zone such as 'Europe/Paris'") from None
+            raise ValueError(
+                f"{name!r}: expected a zone such as 'Europe/Paris' (of the system's package tzdata)"
+            ) from None
         return name
 
 

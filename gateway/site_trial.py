@@ -32,7 +32,8 @@ NOTHING_WORKED = Worked()
 @dataclass(slots=True)
 class SiteFile:
     """The site file of a gateway that runs. text: what runs. lacking: what does not work yet of what must, in words; None
-    before anybody looked. since_s: of the event loop, when the trial began."""
+    before anybody looked. since_s: of the event loop, when the trial began. blank: there is no file yet
+    (`gateway.blank`)."""
 
     path: Path
     text: str
@@ -40,6 +41,7 @@ class SiteFile:
     worked: Worked = NOTHING_WORKED
     lacking: tuple[str, ...] | None = None
     since_s: float = 0.0
+    blank: bool = False
 
     @property
     def on_trial(self) -> bool:

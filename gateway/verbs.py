@@ -33,6 +33,11 @@ def run(argv: list[str]) -> int:
         metavar="HOST:PORT",
         help="page locale, vide = aucune / local page, empty = none",
     )
+    parser.add_argument(
+        "--blank",
+        action="store_true",
+        help="sans ce fichier : attend d'être enrôlée / without that file: waits to be claimed",
+    )
     parser.add_argument("--clock", type=parse_clock, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--progress", type=Path, default=None, help=argparse.SUPPRESS)
     parser.add_argument("-v", "--verbose", action="store_true")
@@ -41,7 +46,7 @@ def run(argv: list[str]) -> int:
     logging.basicConfig(level=level, format="%(levelname)s %(name)s %(message)s", stream=sys.stderr)
     clock = options.clock or SystemClock()
     alone(options.site)
-    first = Life.begun(options.site, clock.now())
+    first = Life.begun(options.site, clock.now(), blank=options.blank)
     with collecting(SiteError) as faults:
         faults += [f"{options.site.name}: {fault}" for fault in taken_ports(first.site)]
     page = bound_socket(options.page) if options.page else None

@@ -55,7 +55,7 @@ Package: guet
 Version: $version
 Architecture: $arch
 Maintainer: Guet <guet@localhost>
-Depends: python3 (>= 3.11), python3 (<< 3.14), python3-venv, adduser, passwd
+Depends: python3 (>= 3.11), python3 (<< 3.14), python3-venv, tzdata, adduser, passwd
 Recommends: bluez
 Section: net
 Priority: optional

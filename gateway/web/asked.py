@@ -124,6 +124,11 @@ class Asked:
         return self.house.gateway
 
     @property
+    def blank(self) -> bool:
+        """Whether this gateway is nobody's yet."""
+        return self.gateway.file is not None and self.gateway.file.blank
+
+    @property
     def speech(self) -> Speech:
         return self.view.speech
 
@@ -167,7 +172,9 @@ class Asked:
         context = {
             "t": speech, "view": self.view, "site": self.gateway.site, "title_of": title_of, "link": self.link,
             "here": quote(self.request.url.path) if found else "/", "session": self.session, "door": self.house.door,
-            "work": work(), "may": {role.name.lower(): self.role >= role for role in Role}, "role_words": role_words,
+            "place": say("Passerelle neuve", "New gateway") if self.blank else self.gateway.site.gateway.commune,
+            "blank": self.blank, "work": () if self.blank else work(), "role_words": role_words,
+            "may": {role.name.lower(): self.role >= role for role in Role},
             "draw": lambda curve: Markup(svg(curve, speech)),  # noqa: S704 - svg escapes
             "other_lang": next(lang for lang in LANGS if lang != speech.lang), "refresh_s": refresh_s, **values,
         }  # fmt: skip
@@ -226,10 +233,14 @@ class Answer:
             )
         if request.method != "POST":
             assert row.get is not None
+            if asked.blank and row.reads > Role.NOBODY:
+                return asked.to("/claim")
             if not self._house.door.lets(asked.session, row.reads):
                 return _shut_out(asked, row.reads)
             return await row.get(asked)
         assert row.post is not None
+        if asked.blank and row.sends > Role.NOBODY and row.path != "/out":
+            return asked.to("/claim")
         await self._take_form(asked)
         assert asked.form is not None
         try:

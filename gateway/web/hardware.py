@@ -6,8 +6,9 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from gateway.app import home, site_of
+from gateway.blank import JOB, waiting_job
 from gateway.claim import MAX_BY, claim, claimed, state, state_words
-from gateway.errors import WishError
+from gateway.errors import SealError, WishError
 from gateway.jobs import REPLACE
 from gateway.language import say
 from gateway.pack import MAX_JOB_BYTES, read_job
@@ -23,6 +24,7 @@ from gateway.web.visit import holder, refresh_of
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from gateway.pack import Job
     from gateway.site import Device
 
 # -- replace -----------------------------------------------------------------------------------------------------------
@@ -101,22 +103,30 @@ async def replace(asked: Asked) -> Response:
 
 
 def _may_claim(asked: Asked) -> bool:
-    """A gateway that has a password is claimed anew by whoever may change things; one that has none, only from this very
-    machine: on a network anybody could make it theirs."""
+    """A gateway that has a password is claimed anew by whoever may change things; one that has none, from this very machine,
+    or with the job that waits on it: else anybody on a network could make it theirs."""
+    if _waiting(asked) is not None:
+        return True
     if asked.house.door.roles():
         return asked.role >= Role.TECHNICIAN
     return asked.house.door.home
 
 
+def _waiting(asked: Asked) -> tuple[Job, str, bytes] | None:
+    """The job that waits on a gateway that is nobody's yet, who signed it, and its bytes."""
+    file = asked.gateway.file
+    return waiting_job(file.path) if file is not None and file.blank else None
+
+
 async def claim_page(asked: Asked) -> Response:
     """Whose this gateway is; the form that makes it a site's."""
     folder = asked.gateway.store.path.parent
-    known = claimed(folder)
+    known, waiting = claimed(folder), _waiting(asked)
     return await asked.page(
         "claim.html", known=known if asked.role >= Role.TECHNICIAN else None, state=state_words(state(asked.gateway.store)),
         may_claim=_may_claim(asked), can_write=asked.gateway.file is not None, longest_by=MAX_BY,
         code=asked.request.path_params.get("code", "")[:20], most_kib=MAX_JOB_BYTES // 1024,
-        roles=asked.house.door.roles(),
+        roles=asked.house.door.roles(), waiting=waiting[0] if waiting is not None else None,
     )  # fmt: skip
 
 
@@ -132,15 +142,23 @@ async def claim_it(asked: Asked) -> Response:
     if file is None:
         raise WishError(_no_file())
     upload = asked.form.get("job") if asked.form is not None else None
-    if not isinstance(upload, UploadFile):
-        raise WishError(say("Choisissez le fichier de mission (.guet).", "Choose the job file (.guet)."))
-    content = await upload.read(MAX_JOB_BYTES + 1)
+    content = await upload.read(MAX_JOB_BYTES + 1) if isinstance(upload, UploadFile) else b""
+    waiting = _waiting(asked)
+    if not content:
+        if waiting is None:
+            raise WishError(say("Choisissez le fichier de mission (.guet).", "Choose the job file (.guet)."))
+        content = waiting[2]
 
     def done() -> None:
-        job, _, _ = read_job(content)
+        job, office, _ = read_job(content)
+        if waiting is not None and office != waiting[1]:
+            raise SealError(say(f"cette mission est signée par {office}, celle qui attend ici par {waiting[1]}",
+                                f"this job is signed by {office}, the one that waits here by {waiting[1]}"))  # fmt: skip
         site_of(job.site, file.path)  # what could not be run is refused before it is put in place
         claim(content, asked.text("code"), by=asked.text("who"), path=file.path, profiles=home() / "device_profiles",
               now_s=gateway.clock.now(), time_trusted=gateway.clock.trusted)  # fmt: skip
+        if waiting is not None:
+            file.path.with_name(JOB).unlink(missing_ok=True)
 
     await asyncio.to_thread(done)
     asked.house.door.sessions.end(Role.TECHNICIAN)  # the password is another now

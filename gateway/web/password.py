@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from gateway.app import home
+from gateway.blank import blank_site
 from gateway.claim import PASSWORD, keep, password_matches
 from gateway.language import say
 from gateway.pack import fresh, proof
@@ -62,7 +63,8 @@ def password_verb(argv: list[str]) -> int:
     parser.add_argument("site", type=Path, metavar="SITE.toml")
     parser.add_argument("--withdraw", action="store_true", help="plus personne dans ce rôle / nobody in that role")
     options = parser.parse_args(argv)
-    folder, role = load_site(options.site, home() / "device_profiles").data, NAMES[options.role]
+    site = load_site(options.site, home() / "device_profiles") if options.site.exists() else blank_site(options.site)
+    folder, role = site.data, NAMES[options.role]
     folder.mkdir(parents=True, exist_ok=True)
     if options.withdraw:
         withdraw(folder, role)

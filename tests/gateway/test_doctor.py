@@ -67,7 +67,7 @@ def test_a_pi_in_trouble_is_told_all_of_it_at_once(tmp_path: Path) -> None:
     )
     said = found(root)
     faults = {name for name, one in said.items() if one.level == FAULT}
-    assert faults >= {"memory", "filesystem", "supply", "bluetooth"}
+    assert faults >= {"memory", "filesystem", "supply", "bluetooth", "zones"}
     assert (said["modemmanager"].level, said["console"].level) == (WARNING, WARNING)
     assert all(one.action for one in said.values() if one.level == FAULT)
 
@@ -81,6 +81,7 @@ def test_a_sound_pi_is_fine(tmp_path: Path) -> None:
             "sys/class/rtc/rtc0/name": "ds3231\n",
             "sys/class/hwmon/hwmon1/name": "rpi_volt\n",
             "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "0\n",
+            "usr/share/zoneinfo/Europe/Paris": "",
         },
     )
     said = found(root)

@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from gateway.app import home
+from gateway.blank import JOB
 from gateway.claim import claimed
 from gateway.pack import MAX_JOB_BYTES, Label, job_file, new_label
 from gateway.seal import own_key
@@ -70,16 +71,19 @@ class Run:
 
 
 @asynccontextmanager
-async def run(folder: Path, host: str = "127.0.0.1") -> AsyncIterator[Run]:
+async def run(folder: Path, host: str = "127.0.0.1", blank: bool = False) -> AsyncIterator[Run]:
+    """blank: the site file is not there, only its text."""
     async with TcpServer("127.0.0.1", 0, units(), silent_absent=True) as field:
         text = SITE.format(upstream="", port=field.port) + DEVICE.format(name="pression-amont", unit=2)
-        (folder / "site.toml").write_text(text)
+        if not blank:
+            (folder / "site.toml").write_text(text)
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             port = one.getsockname()[1]
         environment = {**os.environ, "GUET_LANG": "fr", "GUET_HOME": str(home()), "PYTHONPATH": str(home())}
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "gateway.cli", "run", "site.toml", "--page", f"{host}:{port}",
+            *(["--blank"] if blank else []),
             cwd=folder, env=environment, stderr=(folder / "log").open("wb"),
         )  # fmt: skip
         origin = f"http://127.0.0.1:{port}"
@@ -234,3 +238,51 @@ async def test_on_a_network_a_gateway_without_a_password_cannot_be_taken(
         found = re.search(r'name="form" value="([\w-]+)"', (await one.get("/claim")).text)
         assert found
         assert (await claim(one, job, label.code, form=found[1])).status_code == 200
+
+
+async def test_a_blank_gateway_with_a_job_waiting_is_claimed_with_the_code_alone(tmp_path: Path) -> None:
+    async with run(tmp_path, "0.0.0.0", blank=True) as one:
+        job, label = office(tmp_path, one.text)
+        assert (await one.get("/")).headers["location"] == "/claim", "nothing else is there yet"
+        (tmp_path / JOB).write_bytes(b"rubbish")
+        assert "sudo guet claim" in Page((await one.get("/claim")).text).words
+        (tmp_path / JOB).write_bytes(job)
+        page = Page((await one.get(f"/c/{label.code}")).text)
+        assert "Il ne manque que le code" in page.words
+        assert label.code in page.of("input", "value")
+        # Neither a wrong code nor a job of another office makes it anybody's
+        answer = await claim(one, b"", "AAAA-AAAA")
+        assert (answer.status_code, "relisez l'étiquette" in Page(answer.text).words) == (400, True)
+        strange, other = office(tmp_path, one.text, "stranger")
+        answer = await claim(one, strange, other.code)
+        assert (answer.status_code, "celle qui attend ici" in Page(answer.text).words) == (400, True)
+        assert not (tmp_path / "site.toml").exists()
+
+        answer = await claim(one, b"", label.code)
+        assert answer.status_code == 200, answer.text
+        assert (await one.enter(label.password)).status_code == 303
+        await one.until("pression-amont", "/")
+        assert not (tmp_path / JOB).exists()
+        assert (tmp_path / "site.toml").read_text() == one.text
+
+
+async def test_a_blank_gateway_on_a_network_takes_a_password_drawn_on_it_or_a_file_put_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with run(tmp_path, "0.0.0.0", blank=True) as one:
+        job, label = office(tmp_path, one.text)
+        assert "Trois façons" in Page((await one.get("/claim")).text).words
+        assert (await claim(one, job, label.code)).status_code == 403
+        assert password_verb(["technician", str(tmp_path / "site.toml")]) == 0
+        assert (await one.enter(capsys.readouterr().out.strip())).headers["location"] == "/"
+        assert (await one.get("/settings")).headers["location"] == "/claim"
+        page = Page((await one.get("/claim")).text)
+        assert "job" in page.of("input", "name")
+
+        # A file by hand that cannot be run is waited out, and said; then one that can
+        (tmp_path / "site.toml").write_text("[gateway]\n")
+        async with asyncio.timeout(20):
+            while "cannot be run, still waiting" not in (tmp_path / "log").read_text():
+                await asyncio.sleep(0.1)
+        (tmp_path / "site.toml").write_text(one.text)
+        await one.until("pression-amont", "/")
