@@ -13,8 +13,8 @@ import asyncio
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from gateway.alert import iso
@@ -131,17 +131,17 @@ class Gate:
             await self._return(action.point, f"non relu : {done.error}")
         return done
 
-    async def ensure(self, action: Action, instead_of: Collection[float] | None = None) -> Done | None:
-        """As `perform`, unless the device shows the value already (None): for what wears out when it is written. instead_of:
-        only if it shows one of these; any other was set by somebody else. Raises ActionError, and BusError when the device
+    async def ensure(self, action: Action, leaves: int = 0) -> Done | None:
+        """As `perform`, unless the device shows the value already (None): for what wears out when it is written. leaves: of
+        a value made of bits, those that stay as the device shows them. Raises ActionError, and BusError when the device
         cannot be asked."""
         device, point, writer, wanted = self._writable(action)
         shown = await writer.read_point(device, point)
-        if shown == wanted:
-            return None
-        if instead_of is not None and shown not in instead_of:
-            raise ActionError(f"{action.point}: somebody else set it to {shown}; it is left so, nothing was written")
-        return await self.perform(action)
+        if leaves:
+            if shown is None:
+                raise ActionError(f"{action.point}: it does not say which bits are set; nothing was written")
+            wanted = float(int(shown) & leaves | int(wanted))
+        return None if shown == wanted else await self.perform(replace(action, value=wanted) if leaves else action)
 
     def _as_if(self, action: Action) -> Done:
         """A dry run: all but the write."""

@@ -313,7 +313,7 @@ class Gateway:
                 log.error("device=%s not set up: %s", device.name, error)
         for one in self._kept.get(device.name, ()):
             try:
-                await self.gate.ensure(Action(one.point, one.value, one.reason, Origin.SETUP), one.instead_of)
+                await self.gate.ensure(Action(one.point, one.value, one.reason, Origin.SETUP), one.leaves)
             except (ActionError, BusError) as error:
                 log.error("point=%s not kept: %s", one.point, error)
 

@@ -33,23 +33,36 @@ class Lamp(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A value that gear keeps for itself, and why. instead_of: the values that it may take the place of; None: of any."""
+    """A value that gear keeps for itself, and why. leaves: of a value made of bits, those that stay as they are."""
 
     point: str
     value: float
     reason: str
-    instead_of: tuple[float, ...] | None = None
+    leaves: int = 0
+
+    @property
+    def values(self) -> frozenset[float]:
+        """All that it may come to."""
+        if not self.leaves:
+            return frozenset({self.value})
+        return frozenset(float(bits) for bits in range(256) if bits & ~self.leaves == int(self.value))
 
 
 def kept(streets: Iterable[LightingEntry], devices: Mapping[str, Lamp]) -> dict[str, list[Kept]]:
-    """By device, what its gear is to keep. Groups that nobody named in the site leave alone what somebody else set up."""
+    """By device, what its gear is to keep. Where the site names no group, gear stays in those that somebody else put it
+    into; of the groups that streets of its bus form it is in its own alone."""
     streets = list(streets)
     reason = "niveau que le ballast garde pour lui : secteur ou bus coupé"
     found = [Kept(point, level, reason) for point, level in kept_levels(streets, devices).items()]
     named = {beside(lamp, GROUPS) for street in streets if street.group is not None for lamp in street.lamps}
     reason = "groupe DALI de sa rue : une seule commande pour toutes ses lampes"
-    for point, bits in lamp_groups(streets, devices).items():
-        found.append(Kept(point, bits, reason, None if point in named else (0.0,)))
+    wanted = lamp_groups(streets, devices)
+    formed: dict[str, int] = defaultdict(int)
+    for point, bits in wanted.items():
+        formed[devices[split_point(point)[0]].bus] |= int(bits)
+    for point, bits in wanted.items():
+        others = 0xFF & ~formed[devices[split_point(point)[0]].bus]
+        found.append(Kept(point, bits, reason, 0 if point in named else others))
     by_device = defaultdict(list)
     for one in found:
         by_device[split_point(one.point)[0]].append(one)

@@ -349,7 +349,7 @@ class Site:
                 point = f"{device.name}/{setting.point}"
                 told[point] = told.get(point, frozenset()) | {setting.value}
         for one in (one for of_device in self.kept.values() for one in of_device):
-            told[one.point] = told.get(one.point, frozenset()) | {one.value}
+            told[one.point] = told.get(one.point, frozenset()) | one.values
         return told
 
     @property

@@ -432,6 +432,7 @@ def presence_to_light(seed: int, nights: int, presses: int) -> dict[str, Any]:
     return {
         "six_lamps": _nights(seed, nights, 6, presses, "dali_led_gear", "60s"),
         "sixteen_lamps": _nights(seed, nights, 16, presses, "dali_led_gear", "60s"),
+        "sixteen_lamps_in_groups_of_others": _nights(seed, nights, 16, presses, "dali_led_gear", "60s", theirs=True),
         "sixty_four_lamps": _nights(seed, max(1, nights // 5), 64, presses, "dali_led_gear", "5min"),
         "sixteen_lamps_while_memory_banks_are_read": _nights(
             seed, nights, 16, presses, "d4i_driver", "1min", banks=True
@@ -443,13 +444,23 @@ def presence_to_light(seed: int, nights: int, presses: int) -> dict[str, Any]:
 
 
 def _nights(
-    seed: int, nights: int, lamps: int, presses: int, profile: str, every: str, *, banks: bool = False
+    seed: int,
+    nights: int,
+    lamps: int,
+    presses: int,
+    profile: str,
+    every: str,
+    *,
+    banks: bool = False,
+    theirs: bool = False,
 ) -> dict[str, Any]:
-    """banks: presence comes only while a bank is being read."""
+    """banks: presence comes only while a bank is being read; theirs: gear is in groups of somebody else's already."""
     first, last = [], []
     for night in range(nights):
         adapter = Adapter([Gear(n, _bank, level=0) for n in range(lamps)])
         chance = Random(seed * 1000 + night)
+        for gear in adapter.gears if theirs else ():
+            gear.groups = chance.getrandbits(16)
         one = _night(adapter, _InMemory(adapter), chance, presses, profile, every, banks)
         with asyncio.Runner(loop_factory=lambda: VirtualLoop(alone=True)) as runner:
             for first_s, last_s in runner.run(one):

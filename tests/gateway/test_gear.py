@@ -35,10 +35,10 @@ def site(*streets: tuple[str, tuple[int, ...], str], profile: str = "lighting/da
     return parse_site(text, "site.toml", Path(), lambda name: load_profile(PROFILES, name))
 
 
-def groups(found: Site) -> dict[str, tuple[float, bool]]:
-    """By lamp, the bits of its groups, and whether it takes the place of what somebody else set."""
+def groups(found: Site) -> dict[str, tuple[float, int]]:
+    """By lamp, the bits of its groups, and those that stay as somebody else set them."""
     return {
-        device: (one.value, one.instead_of is None)
+        device: (one.value, one.leaves)
         for device, kept in found.kept.items()
         for one in kept
         if one.point.endswith("/groups")
@@ -48,8 +48,8 @@ def groups(found: Site) -> dict[str, tuple[float, bool]]:
 def test_streets_of_a_bus_have_a_group_each_from_the_highest_down() -> None:
     found = groups(site(("haute", (1, 2), ""), ("basse", (3, 4, 101, 102), "")))
     assert found == {
-        "l1": (128, False), "l2": (128, False), "l3": (64, False), "l4": (64, False),
-        "l101": (128, False), "l102": (128, False),
+        "l1": (128, 0x3F), "l2": (128, 0x3F), "l3": (64, 0x3F), "l4": (64, 0x3F),
+        "l101": (128, 0x7F), "l102": (128, 0x7F),
     }  # fmt: skip
 
 
@@ -57,9 +57,17 @@ def test_a_lamp_alone_on_its_bus_needs_no_group() -> None:
     assert set(groups(site(("haute", (1, 2, 101), "")))) == {"l1", "l2"}
 
 
+def test_gear_may_be_told_to_stay_in_the_groups_of_others_and_to_leave_those_of_other_streets() -> None:
+    found = site(("haute", (1, 2), ""), ("basse", (3, 4), ""), ("place", (101, 102), "group = 9\n"))
+    allowed = found.setups["l1/groups"]
+    assert {0x80, 0x81, 0x80 | 0x3F} <= allowed
+    assert not allowed & {0x00, 0x01, 0x40, 0xC0, 0x100}, "never out of its own, never into that of the street beside"
+    assert found.setups["l101/groups"] == {2.0}, "the site names it: that alone"
+
+
 def test_a_group_that_the_site_names_is_set_whatever_was_there_and_is_nobody_else_s() -> None:
     found = groups(site(("haute", (1, 2), ""), ("basse", (3, 4), "group = 15\n")))
-    assert found == {"l1": (64, False), "l2": (64, False), "l3": (128, True), "l4": (128, True)}
+    assert found == {"l1": (64, 0x3F), "l2": (64, 0x3F), "l3": (128, 0), "l4": (128, 0)}
 
 
 def test_two_streets_of_a_bus_cannot_name_one_group() -> None:

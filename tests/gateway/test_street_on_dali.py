@@ -147,3 +147,24 @@ async def test_presence_is_not_kept_waiting_by_read_backs_of_what_was_told_befor
         superseded = [done for done in there.gateway.actions if done.superseded]
         assert superseded
         assert all(not done.confirmed for done in superseded)
+
+
+async def test_gear_that_is_in_groups_of_others_stays_in_them_and_is_told_with_its_street_all_the_same(
+    tmp_path: Path,
+) -> None:
+    gears = [Gear(short, level=0) for short in range(1, LAMPS + 1)]
+    before = [0, 1 << 0, 1 << 9, 1 << 9 | 1 << 2, 1 << 14, 1 << 15 | 1 << 8]
+    for gear, groups in zip(gears, before, strict=True):
+        gear.groups = groups
+    async with street(tmp_path, gears) as there:
+        async with asyncio.timeout(30):
+            while any(not gear.groups >> 15 & 1 for gear in gears):
+                await asyncio.sleep(0.05)
+        await there.until(DIMMED)
+        await asyncio.sleep(1.5)
+        assert [gear.groups for gear in gears] == [groups | 1 << 15 for groups in before]
+        there.adapter.heard.clear()
+        there.sees(1.0)
+        await there.until(254)
+        told = [address for address, command in there.adapter.heard if not address & 1 and command == 254]
+        assert told == [0x80 | 15 << 1], "one command for the street"
