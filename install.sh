@@ -132,6 +132,8 @@ rm -rf "$build"
 mkdir -p "$to/share/guet"
 cp -a "$here/device_profiles" "$here/edge_models" "$here/docs" "$to/share/guet/"
 "$to/bin/guet" --version >/dev/null
+# For the service, which cannot write here; some packages bring templates that are no Python, and that is no fault.
+"$to/bin/python" -OO -m compileall -q -j 0 -x '/(pip|setuptools|pkg_resources|tests)/' "$to/lib" >/dev/null 2>&1 || true
 trap - EXIT
 
 # What people have written is never overwritten. A site that says nothing else keeps its data in $var.

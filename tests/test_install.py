@@ -31,6 +31,9 @@ def test_it_installs_upgrades_goes_back_and_leaves_what_people_wrote(tmp_path: P
     assert done.returncode == 0, done.stderr
     first = (tmp_path / "opt/guet/current").readlink()
     assert guet(tmp_path, "profile", "check", "water/keller_x_line").returncode == 0
+    assert list((tmp_path / "opt/guet/current/lib").rglob("gateway/__pycache__/app.*.opt-2.pyc")), (
+        "as the service runs it"
+    )
     site = tmp_path / "etc/guet/site.toml"
     site.write_text("# mine\n", encoding="utf-8")
 

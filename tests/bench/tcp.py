@@ -1,9 +1,10 @@
 """What it costs to read Modbus TCP devices and to hand every value on, power-safe: the real `guet run`, alone on core 0.
 
-Devices and platform are simulated in one process on core 1 (`_field.py`). Every value goes through the durable outbox and
-stays there until the platform says that it is committed. In the same run the floor `floor-pymodbus` is measured, and of
-`--peers` (`modpoll`, its program on the PATH or in PEERS_BIN) those that are installed; they keep nothing, so a ratio
-below 1 means: cheaper, and durable as well. CPU is that of the whole process with all threads, from the kernel's accounts.
+The gateway runs as its service runs it: with the same options of Python and of the C library. Devices and platform are
+simulated in one process on core 1 (`_field.py`). Every value goes through the durable outbox and stays there until the
+platform says that it is committed. In the same run the floor `floor-pymodbus` is measured, and of `--peers` (`modpoll`, its
+program on the PATH or in PEERS_BIN) those that are installed; they keep nothing, so a ratio below 1 means: cheaper, and
+durable as well. CPU is that of the whole process with all threads, from the kernel's accounts.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import runpy
 import shutil
 import signal
@@ -47,6 +49,8 @@ def run(
         )
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
+        with _field(1, registers) as field, _gateway(folder / "compiled", field, registers, 1.0) as gateway:
+            _answering(field, gateway, 1, 1.0)  # so that no later start has anything to compile
         ours = _ours(folder / "w1", devices, registers, period, seconds)
         found = {
             **ours,
@@ -258,8 +262,11 @@ def _gateway(
     folder: Path, field: Field, registers: int, period_s: float, hole: int = 4
 ) -> Iterator[subprocess.Popen[bytes]]:
     site = _site(folder, field, registers, period_s, hole)
-    command = [sys.executable, "-m", "gateway.cli", "run", str(site), "--page", ""]
-    with _process(command, folder / "gateway.log", GUET_HOME=str(folder)) as process:
+    unit = (ROOT / "gateway" / "system" / "guet.service").read_text(encoding="utf-8")
+    options = re.findall(r"^ExecStart=\S+/python (.*?) ?-m gateway.cli ", unit, re.MULTILINE)[0].split()
+    library = dict(re.findall(r"^Environment=(MALLOC_\w+)=(\S+)$", unit, re.MULTILINE))
+    command = [sys.executable, *options, "-m", "gateway.cli", "run", str(site), "--page", ""]
+    with _process(command, folder / "gateway.log", GUET_HOME=str(folder), **library) as process:
         try:
             yield process
         except BaseException:

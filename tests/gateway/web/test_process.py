@@ -81,8 +81,9 @@ async def run(folder: Path, host: str = "127.0.0.1", blank: bool = False) -> Asy
             one.bind(("127.0.0.1", 0))
             port = one.getsockname()[1]
         environment = {**os.environ, "GUET_LANG": "fr", "GUET_HOME": str(home()), "PYTHONPATH": str(home())}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # what is compiled for -OO is kept, as where it is installed
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "gateway.cli", "run", "site.toml", "--page", f"{host}:{port}",
+            sys.executable, "-OO", "-m", "gateway.cli", "run", "site.toml", "--page", f"{host}:{port}",
             *(["--blank"] if blank else []),
             cwd=folder, env=environment, stderr=(folder / "log").open("wb"),
         )  # fmt: skip
