@@ -98,7 +98,7 @@ for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3; do
         break
     fi
 done
-if ! (cd "$here" && "${python:-python3}" -m gateway.doctor >&2) || [ -z "$python" ]; then
+if ! (cd "$here" && "${python:-python3}" -B -m gateway.doctor >&2) || [ -z "$python" ]; then
     say "rien n'a été installé" "nothing was installed"
     exit 1
 fi

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from gateway import __version__
 from gateway.errors import FileFault, GuetError
-from gateway.language import choose, say
+from gateway.language import choose, say, speaks_english
 
 FIELD_PROBLEM, USAGE, INTERRUPTED = 1, 2, 130
 OURS = ("gateway", "simulator", "central", "firmware")
@@ -93,8 +93,10 @@ def _run(load: Callable[[], Callable[[list[str]], int]], argv: list[str]) -> int
         return USAGE
     except FileFault as error:
         count = len(error.faults)
-        told = say(f"{count} faute(s) ; rien n'a été démarré.", f"{count} fault(s); nothing was started.")
-        sys.stderr.write("\n".join([*error.faults, told, ""]))
+        from gateway.fault_words import told
+
+        after = say(f"{count} faute(s) ; rien n'a été démarré.", f"{count} fault(s); nothing was started.")
+        sys.stderr.write("\n".join([*told(error.faults, speaks_english()), after, ""]))
         return USAGE
     except GuetError as error:
         sys.stderr.write(f"{error}\n")

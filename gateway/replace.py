@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from gateway.alert import iso
 from gateway.app import home
 from gateway.errors import BusError, ProfileError, WishError
-from gateway.language import say, words_given
+from gateway.fault_words import told
+from gateway.language import say, speaks_english, words_given
 from gateway.poll import PolledBus, run
 from gateway.profile import PolledProfile, load_profile
 from gateway.proposal import Tried
@@ -126,7 +127,7 @@ async def _answers(gateway: Gateway, wish: ReplaceWish) -> bool | None:
     try:
         profile = load_profile(home() / "device_profiles", wish.profile) if wish.profile else device.profile
     except ProfileError as error:
-        raise WishError("\n".join(error.faults)) from None
+        raise WishError("\n".join(told(error.faults, speaks_english()))) from None
     if profile.protocol != (spoken := device.profile.protocol):
         raise WishError(say(f"le profil {wish.profile!r} parle {profile.protocol}, le bus {spoken}",
                             f"the profile {wish.profile!r} speaks {profile.protocol}, the bus {spoken}"))  # fmt: skip

@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gateway.fault_words import in_french
+
 Path = tuple[str | int, ...]
 
 _TOKEN = re.compile(r'"""|\'\'\'|"(?:\\.|[^"\\])*"|\'[^\']*\'|#.*|[\[\]{}]')
@@ -24,10 +26,12 @@ _SYNTAX = re.compile(r"\(at line (\d+), column \d+\)$|(at end of document)\)$")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong, and on which line, counted from 1; None where it is of no line, as a table that is missing."""
+    """What is wrong, and on which line, counted from 1; None where it is of no line, as a table that is missing. french: the
+    same in French, empty where nobody has said it so yet."""
 
     line: int | None
     said: str
+    french: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,8 @@ class Places:
 def located(faults: Iterable[str], text: str) -> list[Fault]:
     """The faults of a text with their lines, in order of the lines; those of none first."""
     found = places(text)
-    return sorted((Fault(_line(said, found, text), said) for said in faults), key=lambda fault: fault.line or 0)
+    told = (Fault(_line(said, found, text), said, in_french(said)) for said in faults)
+    return sorted(told, key=lambda fault: fault.line or 0)
 
 
 def places(text: str) -> Places:

@@ -17,7 +17,8 @@ from typing import Any
 
 from gateway.app import home, site_of
 from gateway.errors import FileFault, WishError
-from gateway.language import say, words_given
+from gateway.fault_words import told
+from gateway.language import say, speaks_english, words_given
 from gateway.point import duration_s
 from gateway.settings import BackWish, KeepWish, PutWish, Settings, settings, version_text
 from gateway.site import digest
@@ -230,7 +231,8 @@ def _told_faults(text: str, options: argparse.Namespace) -> int:
         return len(found)
     for fault in found:
         where = say(f"ligne {fault.line}", f"line {fault.line}") if fault.line else say("fichier", "file")
-        sys.stderr.write(plain(f"{where} : {fault.said}") + "\n")
+        first, *below = told([fault.said], speaks_english())
+        sys.stderr.write("".join(f"{plain(line)}\n" for line in (f"{where} : {first}", *below)))
     if found:
         sys.stderr.write(
             say(f"{len(found)} faute(s) ; rien n'a été changé\n", f"{len(found)} fault(s); nothing was changed\n")

@@ -84,5 +84,5 @@ fi
 EOF
 chmod 755 "$tree/DEBIAN/postinst" "$tree/DEBIAN/prerm" "$tree/DEBIAN/postrm"
 find "$tree/usr" -type d -exec chmod 755 {} +
-dpkg-deb --root-owner-group -Zxz -z1 --build "$tree" "$out/guet_${version}_$arch.deb" >&2
+dpkg-deb --root-owner-group -Zgzip -z1 --build "$tree" "$out/guet_${version}_$arch.deb" >&2
 echo "$out/guet_${version}_$arch.deb"

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from gateway.desk import Taken
-from gateway.errors import GuetError, StoreError
+from gateway.errors import FileFault, GuetError, StoreError
+from gateway.fault_words import told
 from gateway.language import say, speaking
 from gateway.web.curve import svg
 from gateway.web.door import COOKIE, Door, TooSoon, from_here, policy
@@ -249,6 +250,8 @@ class Answer:
             raise
         except Taken as error:
             raise Refusal(409, str(error), say("Quelqu'un d'autre y travaille", "Somebody else is at it")) from None
+        except FileFault as error:
+            raise Refusal(400, "\n".join(told(error.faults, asked.speech.lang == "en"))) from None
         except GuetError as error:
             raise Refusal(400, str(error)) from None
         finally:

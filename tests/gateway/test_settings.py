@@ -246,7 +246,7 @@ async def test_a_faulty_text_is_told_line_by_line_and_changes_nothing(two: Field
     )
     code, out, err = await put(two)
     assert (code, out) == (2, "")
-    assert f"ligne {line} : site.toml: device[0].adress: unknown key" in err
+    assert f"ligne {line} : site.toml: device[0].adress: clé inconnue" in err
     assert f"ligne {len(text.splitlines()) + 4} : site.toml: watch 'w'.inputs.flow" in err
     assert (two.folder / "site.toml").read_bytes() == before
     code, out, _ = await guet("site", "check", "new.toml", "--json", folder=two.folder)

@@ -11,7 +11,7 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.site_line import Fault, located, places
+from gateway.site_line import located, places
 
 TEXT = '''[gateway]
 id = "x"
@@ -59,7 +59,8 @@ point = "q/setpoint"
     ],
 )
 def test_a_fault_has_the_line_of_its_key(said: str, line: int | None) -> None:
-    assert located([said], TEXT) == [Fault(line, said)]
+    (found,) = located([said], TEXT)
+    assert (found.line, found.said) == (line, said)
 
 
 def test_faults_come_in_order_of_their_lines() -> None:
