@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from gateway.clash import rule_faults
+from gateway.clash import out_of_reach, rule_faults
 from gateway.condition import ConditionEntry
 from gateway.gear import group_faults
 from gateway.permit import Origin, Permit, PermitEntry, merged, permit_faults, unwritable
@@ -118,9 +118,9 @@ def _rules(entries: Entries, devices: Mapping[str, Known], untold: Collection[st
         if not faults and not any(point.partition("/")[0] in untold for point in named if point):
             sound.append(rule)
     points = {
-        condition.point: devices[split_point(condition.point)[0]].points[split_point(condition.point)[1]]
+        condition.point: _point(condition.point, devices)
         for rule in sound
-        for condition in rule.when
+        for condition in (*rule.when, *rule.unless)
         if condition.point
     }
     permits = {permit.point: permit for permit in permitted(entries, devices)}
@@ -147,16 +147,23 @@ def _permits(entries: Entries, devices: Mapping[str, Known], untold: Collection[
             for fault in permit_faults(entry, profile, devices[device].points[name], entry.point in lit)
         )
         for condition in entry.unless:
-            yield from (f"{where}.unless: {fault}" for fault in _condition_faults(condition, entries, devices, untold))
+            faults = list(_condition_faults(condition, entries, devices, untold))
+            yield from (f"{where}.unless: {fault}" for fault in faults)
+            known = condition.point and not faults and condition.point.partition("/")[0] not in untold
+            if known and (why := out_of_reach(condition, _point(condition.point, devices))):
+                yield f"{where}.unless: can never forbid: {why}"
 
 
 def _condition_faults(
     condition: ConditionEntry, entries: Entries, devices: Mapping[str, Known], untold: Collection[str]
 ) -> Iterator[str]:
-    """What a condition names and the site does not have."""
+    """What a condition names and the site does not have, or nobody can read."""
     point = condition.point or condition.lost
-    if point and point.partition("/")[0] not in untold and (fault := unknown_point(point, devices)):
-        yield fault
+    if point and point.partition("/")[0] not in untold:
+        if fault := unknown_point(point, devices):
+            yield fault
+        elif _point(point, devices).write_only:
+            yield f"{point!r} can only be written, so nothing is ever known of it; choose a point that can be read"
     watches = [watch.name for watch in entries.watch]
     if condition.verdict and condition.verdict not in watches:
         yield f"{condition.verdict!r}: there is no such watch; known: {', '.join(watches) or 'none'}"
@@ -186,6 +193,12 @@ def _no_lamp(lamp: str, devices: Mapping[str, Known]) -> str:
     if UNITS[point.unit].quantity not in ("share", "number"):
         return f"{lamp!r} is in {point.unit}; expected a level in % or as arc power level"
     return ""
+
+
+def _point(point: str, devices: Mapping[str, Known]) -> AnyPoint:
+    """A point that there is."""
+    device, name = split_point(point)
+    return devices[device].points[name]
 
 
 def unknown_point(point: str, devices: Mapping[str, Known]) -> str:

@@ -69,6 +69,8 @@ class ConditionEntry(Closed):
             raise ValueError("above, below, equals, until: only with point")
         if self.equals is not None and (self.above is not None or self.below is not None):
             raise ValueError("equals: not together with above or below; keep one")
+        if self.above is not None and self.below is not None and self.above >= self.below:
+            raise ValueError(f"below: expected more than above = {self.above:g}, got {self.below:g}; no value is both")
         if self.between and self.between[0] == self.between[1]:
             raise ValueError(f"between: expected two times, got {self.between[0]!r} twice; for all day leave it out")
         if self.until is not None:

@@ -191,7 +191,7 @@ def test_the_site_says_in_french_what_it_will_do(tmp_path: Path) -> None:
     assert "quand capteur/motion_max" in lines
     assert "au-dessous de 40 depuis 45min et entre 08:00 et 05:00" in lines
     assert "écrire 16 °C à thermostat/setpoint ; ensuite 20 °C ; si une entrée est perdue : 20 °C" in lines
-    assert "thermostat/setpoint : 15 … 22 °C (rule), valeur sûre 20, bail 30 min, interdit si" in lines
+    assert "thermostat/setpoint : 15 … 22 °C (règle), valeur sûre 20, bail 30 min, interdit si" in lines
 
 
 async def test_what_it_lived_through_can_be_tried_again(tmp_path: Path) -> None:
