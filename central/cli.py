@@ -162,11 +162,11 @@ def _command_options(verbs: Any, files: str) -> argparse.ArgumentParser:
 def _bins_options(verbs: Any) -> argparse.ArgumentParser:
     full = _say("remplissage et débordement prévu des bacs", "fill and forecast overflow of bins")
     waste: argparse.ArgumentParser = verbs.add_parser("bins", help=full)
-    where = _say("où se trouve chaque bac", "where each bin stands")
-    waste.add_argument("--assets", type=Path, default=None, metavar="ASSETS.toml", help=where)
     form = waste.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help=_say("tableur (défaut)", "spreadsheet (default)"))
     form.add_argument("--json", action="store_true", help=_say("pour les machines", "for machines"))
+    where = _say("où ils se trouvent, comme pour export", "where they stand, as for export")
+    waste.add_argument("--assets", type=Path, default=None, metavar="ASSETS.toml", help=where)
     return waste
 
 
@@ -189,23 +189,24 @@ async def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _assets(options: argparse.Namespace) -> Sequence[Asset]:
+    """What the city knows of its devices, where a file says so."""
+    try:
+        return parse_assets(options.assets.read_text(encoding="utf-8")) if options.assets is not None else ()
+    except OSError as error:
+        raise CentralError(f"{options.assets}: {error.strerror}") from error
+
+
 def _export(options: argparse.Namespace) -> int:
     url = options.database or url_in(options.data)
     if options.ngsi_ld is None:
         print(json.dumps(export(url), ensure_ascii=False))
         return 0
-    found = ngsi_ld(url, _assets_of(options))
+    found = ngsi_ld(url, _assets(options))
     print(
         json.dumps([normalized(one) for one in found] if options.ngsi_ld == "normalized" else found, ensure_ascii=False)
     )
     return 0
-
-
-def _assets_of(options: argparse.Namespace) -> list[Asset]:
-    try:
-        return parse_assets(options.assets.read_text(encoding="utf-8")) if options.assets is not None else []
-    except OSError as error:
-        raise CentralError(f"{options.assets}: {error.strerror}") from error
 
 
 def _log_of(options: argparse.Namespace) -> Log:
@@ -279,11 +280,11 @@ async def _command(options: argparse.Namespace) -> int:
 
 
 def _bins(options: argparse.Namespace) -> int:
-    from central.bins import COLUMNS, bins, write
+    from central.bins import bins, write
 
-    rows = bins(options.database or url_in(options.data), _assets_of(options))
+    rows = bins(options.database or url_in(options.data), _assets(options))
     if options.json:
-        print(json.dumps([dict(zip(COLUMNS, row, strict=True)) for row in rows], ensure_ascii=False))
+        print(json.dumps(rows, ensure_ascii=False))
     else:
         write(rows, sys.stdout)
     return 0

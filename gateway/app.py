@@ -357,13 +357,14 @@ class Gateway:
         return any(not points <= brought[device].keys() for device, points in self._heeds.items())
 
     def _bins(self) -> dict[str, Any]:
-        """By watch of a bin, its device, whether it burns or lies, how full it is and when it will be: what a collection is
-        planned by."""
+        """By watch of a bin, which one it is, how full and when it will be: what a collection is planned by."""
         found = {}
         for name, watch in self.judge.watches.items():
             if watch.model.card.window == "bin" and watch.judged_until_s is not None:
-                told = watch.window.told(watch.judged_until_s)  # type: ignore[attr-defined]  # of a BinWindow
-                found[name] = {"device": split_point(self.site.watches[name].inputs["distance"][0])[0], **told}
+                forecast = watch.window.forecast(watch.judged_until_s)  # type: ignore[attr-defined]  # of a BinWindow
+                device = self.site.devices[split_point(self.site.watches[name].inputs["distance"][0])[0]]
+                found[name] = {"device": device.name, "asset": device.asset or None}
+                found[name] |= {} if forecast is None else forecast.as_json()
         return found
 
     def _saved(self) -> dict[str, Any]:

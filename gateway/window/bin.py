@@ -142,12 +142,6 @@ class BinWindow:
                     times[name] = now_s + hour * 3600.0
         return Forecast(fill, times.get("full"), times.get("early"), times.get("late"), habits.emptied_s)
 
-    def told(self, now_s: float) -> dict[str, Any]:
-        """For the status record: `fire`, `tilted`, and the forecast where there is one."""
-        forecast = self.forecast(now_s)
-        state = {"fire": bool(self._fire(now_s)), "tilted": bool(self._tilted(now_s))}
-        return state if forecast is None else state | forecast.as_json()
-
     def features(self, now_s: float) -> Features | None:
         """See `Window`. x: (1, 4): the parts of the score, as CHANNELS."""
         forecast = self.forecast(now_s)
