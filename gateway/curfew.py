@@ -2,9 +2,10 @@
 
 Arrêté du 27 décembre 2018 relatif à la prévention, à la réduction et à la limitation des nuisances lumineuses (JO of 28
 December 2018), article 1 for the categories a to g, article 2 for their hours, as lawyers and the trade have published
-them; the text itself was not at hand. Times are local; `activity` is what happens there (opening hours of a shop, a park, a
-car park). The street lighting of public roads has no hour in it; what a mayor or prefect adds or lifts goes by a derogation
-with its id.
+them; the text itself was not at hand, but for its amendment of 29 May 2019 (NOR TREP1915954A), which gives façades their
+hour. Of works (g) no source says when they may be lit again: as other activities, the careful way. Times are local;
+`activity` is what happens there (opening hours of a shop, a park, a car park). The street lighting of public roads has no
+hour in it; what a mayor or prefect adds or lifts goes by a derogation with its id.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ RULES: dict[Category, Rule | None] = {
     "b/patrimoine": Rule("mise en lumière du patrimoine", None, "01:00", "dusk", False, "art. 2, catégorie b", False),
     "b/parc": Rule("parc ou jardin", 1, "", "dusk", False, "art. 2, catégorie b", False),
     "c": None,  # sports grounds: no hour
-    "d/facade": Rule("façade non résidentielle", None, "01:00", "dusk", False, "art. 2, catégorie d", False),
+    "d/facade": Rule("façade non résidentielle", None, "01:00", "dusk", False, "art. 2 III, catégorie d", False),
     "d/vitrine": Rule("vitrine", 1, "01:00", "morning", True, "art. 2, catégorie d"),
     "d/interieur": Rule("intérieur de locaux professionnels", 1, "", "morning", True, "art. 2, catégorie d"),
     "e": Rule("parc de stationnement d'une activité", 2, "", "morning", True, "art. 2, catégorie e", False),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from gateway.alert import Alert, iso
@@ -79,7 +81,7 @@ def outcome(night: Night, centre: Centre) -> dict[str, Any]:
         ],
         "missed": [{"kind": event.expect, "subject": event.subject, "since": iso(event.at_s)} for event in missed],
         "actions": [
-            {key: audit[key] for key in ("point", "value", "read_back", "while_offline", "confirmed", "time")}
+            {key: audit[key] for key in ("point", "value", "read_back", "while_offline", "confirmed", "time", "reason")}
             for audit in centre.audits
             if audit.get("what") == "action"
         ],
@@ -145,6 +147,7 @@ def in_short(report: Mapping[str, Any]) -> str:
     centre = report["central"]
     lines += [
         f"  actions   {len(report['actions'])}, dont {len(offline)} pendant la coupure, relues et confirmées",
+        *_alone(report["actions"]),
         (
             f"  centre    {centre['records']} enregistrements reçus sur {centre['sent']} : {centre['lost']} perdu(s), "
             f"{centre['duplicates']} en double ; {report['kills']} kill -9, {report['uplink_cut_h']:.1f} h de coupure"
@@ -155,3 +158,15 @@ def in_short(report: Mapping[str, Any]) -> str:
         for name, did in report["protocols"].items()
     ]
     return "\n".join(lines)
+
+
+def _alone(actions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was done while nobody could be asked, with what was read back; what was told to several at once on one line."""
+    told = [action for action in actions if action["while_offline"]]
+    lines = []
+    for (value, read_back, reason), same in groupby(told, itemgetter("value", "read_back", "reason")):
+        each = list(same)
+        points = ", ".join(action["point"] for action in each)
+        back = "non relu" if read_back is None else f"relu {read_back:g}"
+        lines.append(f"    coupé {each[0]['time'][11:16]}  {points} : {value:g}, {back} ({reason})")
+    return lines

@@ -56,10 +56,29 @@ def test_classes_are_levels_of_what_the_installation_is_made_for() -> None:
     assert level(it, at("11-26T18:00")) == 100
     assert level(it, at("11-26T23:00")) == 50
     assert class_percent("P2", "P4") == 50
-    assert len(CLASSES) == 18
-    for family in "MCP":
-        values = [value for name, value in sorted(CLASSES.items()) if name[0] == family]
-        assert values == sorted(values, reverse=True), "EN 13201-2: a higher number asks for less"
+
+
+@pytest.mark.parametrize(
+    ("table", "family", "first", "values"),
+    [
+        ("EN 13201-2, table 1, average luminance, cd/m2", "M", 1, (2.0, 1.5, 1.0, 0.75, 0.5, 0.3)),
+        ("EN 13201-2, table 2, average illuminance, lx", "C", 0, (50, 30, 20, 15, 10, 7.5)),
+        ("EN 13201-2, table 3, average illuminance, lx", "P", 1, (15, 10, 7.5, 5, 3, 2)),
+    ],
+    ids=lambda one: one if isinstance(one, str) and "table" in one else "",
+)
+def test_classes_maintain_what_the_standard_says(
+    table: str, family: str, first: int, values: tuple[float, ...]
+) -> None:
+    wanted = {f"{family}{first + number}": value for number, value in enumerate(values)}
+    assert {name: value for name, value in CLASSES.items() if name[0] == family} == wanted, table
+
+
+def test_a_class_of_another_family_or_above_the_installation_cannot_be_asked_for() -> None:
+    with pytest.raises(ValueError, match="family"):
+        class_percent("P1", "M6")
+    with pytest.raises(ValueError, match="more light than"):
+        class_percent("P3", "P2")
 
 
 def test_presence_raises_at_once_holds_and_lets_go() -> None:

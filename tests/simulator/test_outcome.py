@@ -72,6 +72,19 @@ def test_the_report_has_what_the_contract_says() -> None:
     assert {"summaries", "alerts", "lost", "duplicates", "gaps"} <= set(report["central"])
 
 
+def test_what_was_done_while_the_network_was_gone_is_told_with_what_was_read_back() -> None:
+    audits = [
+        ACTION,
+        {**ACTION, "point": "lampe-2/level"},
+        {**ACTION, "point": "lampe-3/level", "read_back": None, "confirmed": False, "error": "silence"},
+        {**ACTION, "point": "lampe-4/level", "while_offline": False},
+    ]
+    told = in_short(outcome(a_night(), a_centre(audits=audits))).splitlines()
+    assert "    coupé 22:00  lampe-1/level, lampe-2/level : 85, relu 85 (horaire)" in told
+    assert "    coupé 22:00  lampe-3/level : 85, non relu (horaire)" in told
+    assert not any("lampe-4" in line for line in told)
+
+
 @pytest.mark.parametrize("index", range(3))
 def test_each_expected_alert_that_does_not_come_is_a_shortcoming(index: int) -> None:
     alerts = [alert_for(event) for event in expected()]
