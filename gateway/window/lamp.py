@@ -30,6 +30,7 @@ from gateway.window import Features, Inputs
 from gateway.window.past import (
     CLIP,
     DAYS,
+    ENOUGH_SHARE,
     FEATURES,
     KNOWN,
     RECENT_D,
@@ -61,7 +62,7 @@ SEEN = DAY + NOW_WITHIN
 """Hours that the present state is seen in, and a day of air before."""
 
 MEASURED = (
-    Quantity("excess_temperature", "temperature", 5.0, 0.7, room=1.0),
+    Quantity("excess_temperature", "temperature", 4.2, 0.7, room=1.0),
     Quantity("power_factor_drop", "power_factor", 0.05, 0.006, side=-1, room=0.15),
     Quantity("output_gap", "output", 8.0, 1.0, room=1.0),
     Quantity("source_voltage_shift", "source_voltage", 1.5, 0.1, side=0),
@@ -73,17 +74,28 @@ WARM_LEDS = 0.00055
 QUANTITIES = (*(one.feature for one in MEASURED), "restarts", "reported")
 """What is compared with the past, then what is counted and what the driver says itself: the rows of the network's input."""
 
-DEVIATIONS = np.array([5.0, 5.0, 0.0, 6.0])
-"""How many usual deviations a departure must be at least to be enough for the rule, by MEASURED."""
+DEVIATIONS = np.array([4.2, 5.0, 0.0, 6.0])
+SLOW_DEVIATIONS = np.array([4.2, 5.0, 5.0, 5.0])
+"""How many usual deviations a departure must be at least to be enough for the rule, by MEASURED: from the recent reference,
+and of days from the first."""
 
 RESTARTS = 5.0
 """Restarts above the usual in two days that would be enough, if restarts alone ever were."""
 
-RESTARTS_MOST = 0.7
-"""A storm restarts every lamp of a street: something else must be as far from usual before that is an alert."""
+STREET_MOST = 0.7
+"""What befalls every lamp of a street weighs at most: restarts, for there are storms, and heat, where no neighbour tells how
+warm the night is. Something else must be as far from usual before that is an alert."""
 
-RESTARTED_NIGHTS = 3.5
-"""Nights of a week with a restart, above the usual, that are enough: a storm lasts one night, a bad contact comes back."""
+RESTARTED_D = (7, 20)
+BY_CHANCE = 2e-4
+"""How seldom so many of the last nights have a restart, had nothing changed, for that to be enough. A storm lasts one night;
+a bad contact comes back, first seldom and over months."""
+
+RESTARTED_BEFORE = (1.0, 20.0)
+"""Nights with a restart of so many nights, which every lamp is taken to have behind it: none in four weeks is not never."""
+
+RESTARTED_ALWAYS = 0.9
+"""Share of nights with a restart from which it is the street that is switched so, and no contact that goes bad."""
 
 COUNTED_D = (2, 7, 20)
 MOST = 3.0
@@ -108,8 +120,8 @@ Flags = NDArray[np.bool_]
 @dataclass(frozen=True, slots=True)
 class Seen:
     """Lamps at one instant; (lamps, ...), NaN where not known. sudden, slow: departures of MEASURED from the recent and from
-    the first reference, as shares of what is enough; restarts: above the usual in two days; again: nights of a week with
-    any, above the usual; judged: is enough known?"""
+    the first reference, as shares of what is enough; restarts: above the usual in two days; again: nights with any, of the
+    last RESTARTED_D; worn: how unlikely that is, as a share of what is enough; judged: is enough known?"""
 
     x: NDArray[np.float32]
     judged: Flags
@@ -117,7 +129,8 @@ class Seen:
     sudden: Floats
     slow: Floats
     restarts: Floats
-    again: Floats
+    again: NDArray[np.int64]
+    worn: Floats
     dark: Flags
     failed: Flags
     power_w: Floats
@@ -133,9 +146,7 @@ class Seen:
     def rule_score(self) -> Floats:
         """(lamps,): above 1 the rule would alert."""
         weights = np.maximum(np.nan_to_num(self.sudden), np.nan_to_num(self.slow))
-        restarts = np.maximum(np.minimum(RESTARTS_MOST, self.restarts / RESTARTS), self.again / RESTARTED_NIGHTS)[
-            :, None
-        ]
+        restarts = np.maximum(np.minimum(STREET_MOST, self.restarts / RESTARTS), self.worn)[:, None]
         every = np.clip(np.concatenate([weights, restarts], 1), 0.0, MOST)
         score = np.sqrt((np.where(every >= WORTH_SAYING, every, 0.0) ** 2).sum(1))
         return np.where(self.certain, MOST, np.minimum(MOST, score))
@@ -151,7 +162,8 @@ class Lamps:
         self._rows: Floats = np.full((count, HOURS, len(ROLES)), np.nan)
         self._last_hour, self._day = 0, -1
         self._lit_w, self._restarts = np.full(count, np.inf), np.zeros(count)
-        self._restarted = np.zeros(count)
+        self.restarted: Floats = np.full((count, 2), np.nan)
+        """(lamps, 2): nights with a restart and nights known, as it first was."""
 
     def row(self, hour: int) -> Floats:
         """(lamps, ROLES): what is known of an hour since 1970, to be filled; hours that are too old give one to forget."""
@@ -181,14 +193,15 @@ class Lamps:
         started = _rises(self._before(now_s, COUNTED_D[-1] * DAY, COLUMN["starts"]))
         more = np.stack([started[:, -DAY * d :].sum(1) - d * self._restarts for d in COUNTED_D], 1)
         to_noon = int(12 - now_s // HOUR_S) % DAY  # a stormy night must not count as two
-        nights = np.pad(started, ((0, 0), (0, to_noon)))[:, -7 * DAY :]
-        by_day = nights.reshape(len(rows), 7, DAY).sum(2)
-        again = (by_day > 0).sum(1) - 7 * self._restarted
+        nights = np.pad(started > 0, ((0, 0), (0, to_noon)))[:, -started.shape[1] :].reshape(len(rows), -1, DAY).max(2)
+        again = np.stack([nights[:, -days:].sum(1) for days in RESTARTED_D], 1)
+        worn = self._worn(again)
         sudden, slow = self._weights(gone, gap)
-        x = np.concatenate([self.past.features(gone), self._counted(more, dark | failed)], 1)
+        x = np.concatenate([self.past.features(gone), self._counted(more, worn, dark | failed)], 1)
         fresh = np.isfinite(rows[:, -DAY:, :2]).any((1, 2))
-        judged = (self.nights >= NIGHTS_NEEDED) & fresh
-        return Seen(x, judged, gone, sudden, slow, more[:, 0], again, dark, failed, power_w, celsius, given)
+        return Seen(
+            x, self.learnt & fresh, gone, sudden, slow, more[:, 0], again, worn, dark, failed, power_w, celsius, given
+        )
 
     def learn(self, now_s: float) -> None:
         """What is usual: anew every day at noon UTC, and until there is enough."""
@@ -205,10 +218,21 @@ class Lamps:
         self.nights = (settled[:, : learnt.shape[1]].reshape(len(rows), -1, DAY).sum(2) >= LEAST_A_NIGHT).sum(1)
         started = _rises(learnt[..., COLUMN["starts"]])
         self._restarts = started.sum(1) / (DAYS - RECENT_D)
-        self._restarted = (started.reshape(len(rows), -1, DAY).sum(2) > 0).mean(1)
-        if (self.nights >= NIGHTS_NEEDED).any():
+        by_day = (len(rows), -1, DAY)
+        nights = (started > 0).reshape(by_day).max(2).sum(1)
+        known = np.isfinite(learnt[..., COLUMN["starts"]]).reshape(by_day).max(2)
+        enough = known[:, :RECENT_D].any(1) & (known.sum(1) >= NIGHTS_NEEDED)  # four weeks tell of what is seldom
+        anew = enough & (np.isnan(self.restarted[:, 0]) | (nights >= RESTARTED_ALWAYS * known.sum(1)))
+        self.restarted[anew] = np.stack([nights, known.sum(1)], 1)[anew]
+        if self.learnt.any():
             y = np.where(settled[:, None], self._measured(rows), np.nan)
             self.past.renew(power, y, DAY)
+
+    @property
+    def learnt(self) -> Flags:
+        """(lamps,): whether it is known how each is, or how it first was: every summer nights are too short."""
+        first = np.isfinite(self.past.first.at_zero).any(1) | np.isfinite(self.restarted[:, 0])
+        return (self.nights >= NIGHTS_NEEDED) | first
 
     def knows(self, now_s: float) -> bool:
         """Whether anything was read of the first lamp in the day before."""
@@ -233,17 +257,27 @@ class Lamps:
         sudden, slow = self.past.bad(gone.now), self.past.bad(gone.long)
         sudden[:, GAP] = gap  # a driver that always protects itself is no better for it
         sudden /= np.maximum(self.past.enough, DEVIATIONS * np.nan_to_num(self.past.recent.spread))
-        slow /= np.maximum(self.past.enough, 5 * np.nan_to_num(self.past.first.daily))
+        slow /= np.maximum(self.past.enough, SLOW_DEVIATIONS * np.nan_to_num(self.past.first.daily))
         if not self._has_neighbours:
             slow[:, TEMPERATURE] = np.nan  # the air of another season is not known
+            sudden[:, TEMPERATURE] = np.minimum(STREET_MOST, sudden[:, TEMPERATURE])
         return sudden, slow
 
-    def _counted(self, more: Floats, reported: Flags) -> NDArray[np.float32]:
+    def _worn(self, again: NDArray[np.int64]) -> Floats:
+        """(lamps,): how unlikely so many nights with a restart are, had nothing changed, as a share of what is enough."""
+        chance = np.stack(
+            [by_chance(again[:, at], days, self.restarted) for at, days in enumerate(RESTARTED_D)], 1
+        ).min(1)
+        # What has been put right need not be waited out: nothing in a week is nothing.
+        return np.where((again[:, 0] > 0) & np.isfinite(chance), np.log(chance) / math.log(BY_CHANCE), 0.0)
+
+    def _counted(self, more: Floats, worn: Floats, reported: Flags) -> NDArray[np.float32]:
         """(lamps, 2, FEATURES): the rows of restarts and of what is reported."""
         x = np.zeros((len(more), 2, len(FEATURES)), np.float32)
         deviation = np.sqrt(np.array(COUNTED_D) * self._restarts[:, None] + 1)
         x[:, 0, 0:6:2] = more / deviation / 2.5
         x[:, 0, 1:6:2] = more / np.array([5.0, 10.0, 20.0])
+        x[:, 0, 6] = worn / ENOUGH_SHARE
         x[:, 0, -2:] = 1.0
         x[:, 1, 1] = np.where(reported, CLIP, 0.0)
         return np.clip(x, -CLIP, CLIP)
@@ -305,17 +339,26 @@ class LampWindow:
         """See `Window`."""
         self._lamps.learn(now_s)
         nights = int(self._lamps.nights[0])
-        if nights < NIGHTS_NEEDED:
+        if not self._lamps.learnt[0]:
             return f"{nights} nuits éclairées sur {NIGHTS_NEEDED} entre le 35e et le 7e jour avant aujourd'hui"
         return "" if self._lamps.knows(now_s) else "aucune lecture du pilote depuis 24 heures"
 
     def state(self) -> dict[str, Any]:
         """What must outlive a restart: the lamp as it first was."""
-        return self._lamps.past.state()
+        nights, known = self._lamps.restarted[0].tolist()
+        return self._lamps.past.state() | {"restarted": None if math.isnan(nights) else [nights, known]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`. Raises ValueError."""
-        self._lamps.past.restore(state)
+        restarted = state.get("restarted")  # not in states of earlier versions
+        try:
+            nights, known = (math.nan, math.nan) if restarted is None else map(float, restarted)
+        except (TypeError, ValueError):
+            raise ValueError(f"restarted: expected nights with a restart and nights known, got {restarted!r}") from None
+        if not (math.isnan(nights) or 0 <= nights <= known < math.inf):
+            raise ValueError(f"restarted: expected nights with a restart and nights known, got {restarted!r}")
+        self._lamps.past.restore({name: values for name, values in state.items() if name != "restarted"})
+        self._lamps.restarted[0] = nights, known
 
     def _judged(self, seen: Features, shares: Mapping[str, float]) -> Features:
         """What was seen, had some points departed by these shares only, with the rule's score of it."""
@@ -346,13 +389,15 @@ class LampWindow:
             elif slow > 0:
                 text = _slow(at, abs(float(seen.gone.long[0, at])))
                 yield self._reason(quantity.role, f"slow_{quantity.feature}", slow, text)
-        if (again := float(seen.again[0]) / RESTARTED_NIGHTS) > RESTARTS_MOST:
-            text = f"il a redémarré {seen.again[0]:.0f} nuits de plus que d'ordinaire en une semaine"
-            yield self._reason("starts", "restarted_nights", again, text)
+        if (worn := float(seen.worn[0])) > min(STREET_MOST, float(seen.restarts[0]) / RESTARTS):
+            text = (
+                f"il a redémarré {seen.again[0, -1]} nuits sur {RESTARTED_D[-1]}, dont {seen.again[0, 0]} cette semaine"
+            )
+            yield self._reason("starts", "restarted_nights", worn, text)
         elif seen.restarts[0] > 0:
             # A stormy night restarts every lamp: restarts of one night alone are never enough.
             text = f"{seen.restarts[0]:.0f} redémarrages de plus que d'ordinaire en deux jours"
-            yield self._reason("starts", "restarts", min(RESTARTS_MOST, float(seen.restarts[0]) / RESTARTS), text)
+            yield self._reason("starts", "restarts", min(STREET_MOST, float(seen.restarts[0]) / RESTARTS), text)
 
     def _reason(
         self, role: str, feature: str, weight: float, text: str, seen: tuple[float, float] | None = None
@@ -392,6 +437,18 @@ def _sudden(seen: Seen, at: int) -> tuple[str, tuple[float, float] | None]:
             return text, (output, output + gap)
     volts = f"la tension des LED a changé de {_fr(departure, 1)} V à puissance égale"
     return f"{volts} : LED en court-circuit ou coupée", None
+
+
+def by_chance(nights: NDArray[np.int64], days: int, before: Floats) -> Floats:
+    """(lamps,): the chance of at least so many nights with a restart in so many days, `before` (lamps, 2) being how many
+    nights had one and how many are known: a negative binomial, a count whose rate is known from a count. NaN: unknown."""
+    shape, known = (before + np.array(RESTARTED_BEFORE)).T
+    other = days / (known + days)
+    each, fewer = (1 - other) ** shape, np.zeros(len(nights))
+    for number in range(days):
+        fewer += np.where(number < nights, each, 0.0)
+        each = each * other * (shape + number) / (number + 1)
+    return np.asarray(np.maximum(1 - fewer, 1e-12))
 
 
 def _high(power: Floats) -> Floats:

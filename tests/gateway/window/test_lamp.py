@@ -1,5 +1,6 @@
 """The lamp window, fed with what simulated drivers hold in their memory banks."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from gateway.inference import load_model
 from gateway.lighting import Schedule, Slot, arc_power_level
 from gateway.summary import Aggregate
 from gateway.window import Features
-from gateway.window.lamp import COLUMN, QUANTITIES, Lamps, LampWindow
+from gateway.window.lamp import COLUMN, QUANTITIES, Lamps, LampWindow, by_chance
 from gateway.window.past import FEATURES
 from simulator.drift import Drift
 from simulator.lighting import Lamp, LampFault
@@ -223,6 +224,75 @@ def test_a_lamp_that_restarts_night_after_night_is_found_and_one_of_two_nights_i
     assert bad.evidence[0].feature == "restarted_nights"
     assert "redémarré" in bad.evidence[0].text
     assert judged(restarting(healthy, 2)).rule_score < 1
+
+
+def counted(nights: Sequence[int], days: int = 60) -> tuple[Lamps, float]:
+    """A lamp of which only its load and its restarts are read: two on each of these nights, days ago. When that is."""
+    lamps, first = Lamps(1, has_neighbours=False), 480_000 - 480_000 % 24 + 12
+    starts = 7.0
+    for hour in range(days * 24):
+        starts += 2 * (hour % 24 == 10 and days - hour // 24 in nights)
+        row = lamps.row(first + hour)
+        row[0, COLUMN["power"]] = 40 if 4 <= hour % 24 < 16 else 0.3
+        row[0, COLUMN["starts"]] = starts
+        if hour % 24 == 23:
+            lamps.learn((first + hour + 1) * HOUR_S)
+    return lamps, (first + days * 24) * HOUR_S
+
+
+@pytest.mark.parametrize(
+    ("nights", "found"),
+    [
+        ((1, 4, 6, 8, 11, 14, 16, 19), True),  # a contact that goes bad slowly
+        ((8, 10, 11, 13, 14, 16, 17, 19), False),  # put right a week ago
+        ((1, 9), False),
+        (range(1, 61), False),  # a street that is switched at its mains, from the beginning
+        (range(1, 36), False),  # or for five weeks
+        ((*range(3, 61, 3),), False),  # a poor mains
+    ],
+)
+def test_seldom_restarts_that_come_back_for_weeks_are_found_unless_they_were_there_before(nights, found) -> None:
+    lamps, now_s = counted(nights)
+    seen = lamps.see(now_s)
+    assert seen.judged[0]
+    assert (seen.rule_score[0] > 1) == found
+
+
+def test_the_chance_of_so_many_restarts_is_that_of_a_count_whose_rate_was_counted() -> None:
+    none = np.array([[0.0, 28.0]] * 4)  # with the one night in twenty of before: geometric
+    assert by_chance(np.array([0, 1, 5, 7]), 7, none) == pytest.approx([(7 / 55) ** k for k in (0, 1, 5, 7)], rel=1e-6)
+    rates = np.random.default_rng(1).gamma(1 + 3, 1 / (20 + 28), 200_000)
+    drawn = np.random.default_rng(2).poisson(20 * rates)
+    assert by_chance(np.array([5]), 20, np.array([[3.0, 28.0]]))[0] == pytest.approx((drawn >= 5).mean(), rel=0.05)
+    assert np.isnan(by_chance(np.array([5]), 20, np.array([[np.nan, np.nan]]))[0])
+
+
+def test_how_often_it_restarted_at_first_outlives_a_restart_of_the_gateway(healthy: list[Row]) -> None:
+    window = fill(LampWindow(INPUTS), healthy)
+    assert window.missing(DAWN) == ""
+    state = json.loads(json.dumps(window.state()))
+    assert state["restarted"][1] >= 14
+    again = LampWindow(INPUTS)
+    again.restore(state)
+    assert again.state() == state
+    again.restore({name: values for name, values in state.items() if name != "restarted"})  # of an earlier version
+    assert again.state()["restarted"] is None
+    for wrong in ("often", [3], [5, 2], [1, "a"], [-1, 4]):
+        with pytest.raises(ValueError, match="restarted: expected nights"):
+            again.restore(state | {"restarted": wrong})
+
+
+def test_a_lamp_known_before_is_judged_in_nights_too_short_to_learn_from() -> None:
+    lamps, first = Lamps(1, has_neighbours=False), 480_000
+    for hour in range(80 * 24):
+        row = lamps.row(first + hour)
+        row[0, COLUMN["power"]] = 40 if hour % 24 < (9 if hour < 50 * 24 else 1) else 0.3
+        row[0, COLUMN["temperature"]] = 40
+        if hour % 24 == 23:
+            lamps.learn((first + hour + 1) * HOUR_S)
+    seen = lamps.see((first + 80 * 24) * HOUR_S)
+    assert lamps.nights[0] < 14
+    assert seen.judged[0]
 
 
 def test_a_lamp_that_is_read_every_third_hour_is_judged_too(healthy: list[Row], ageing: list[Row]) -> None:
