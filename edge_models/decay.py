@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edge_models import benched
 from edge_models.leak.matching import wilson
 from edge_models.quantise import int8_model
 from gateway.inference import load_model
@@ -148,7 +149,8 @@ class Record:
 class Kind:
     """A kind of thing that decays. thing: what one is, in French; lead_d: days before the end that count as in time;
     false_a_month: what is allowed while a decision is chosen; visible: how far a fault must have gone to count fully in
-    learning (less counts less, under a sixth of it nothing); record: lives through some."""
+    learning (less counts less, under a sixth of it nothing); record: lives through some; partly_a_month: false alerts
+    allowed where little is read, for which the network has a handicap; 0: it has none."""
 
     folder: Path
     thing: str
@@ -160,12 +162,13 @@ class Kind:
     visible: float
     things: int
     record: Callable[[Ask], Record]
+    partly_a_month: float = 0.0
 
     @property
     def taught(self) -> tuple[str, ...]:
         return tuple(one for one in self.families if one != self.left_out)
 
-    def asks(self, split: str) -> list[Ask]:
+    def asks(self, split: str, less: str = "") -> list[Ask]:
         """What a split consists of. Most of what is learnt from fails, in months, a third of it in days."""
         if split == "fit":
             days = {True: (110, (0.5, 20.0)), False: (DAYS, (20.0, 120.0))}
@@ -175,7 +178,7 @@ class Kind:
             ]
         families = self.taught if split == "calibration" else self.families
         return [
-            Ask(self.folder.name, seed, self.things, DAYS, families if seed % 2 else (), (30, 120), "", EVERY_H)
+            Ask(self.folder.name, seed, self.things, DAYS, families if seed % 2 else (), (30, 120), less, EVERY_H)
             for seed in SEEDS[split]
         ]
 
@@ -363,7 +366,8 @@ def write_card(
     }  # fmt: skip
     for name, value in (every | marks).items():
         card = card.replace(f"@{name}@", value)
-    (folder / "card.toml").write_text(card, encoding="utf-8")
+    used = every["sha256"] if marks["decides"] == "model" else ""
+    (folder / "card.toml").write_text(card.rstrip() + "\n" + benched.tail(folder, used, decision), encoding="utf-8")
 
 
 def write_examples(folder: Path, model: Model, examples: NDArray[np.float32]) -> None:
@@ -398,10 +402,10 @@ def fit(kind: Kind) -> None:
     name, shape = kind.folder.name, (len(kind.quantities), FEATURES)
     with ProcessPoolExecutor(WORKERS, get_context("spawn")) as pool:
 
-        def recorded(split: str) -> Iterator[tuple[int, Record]]:
-            asks = kind.asks(split)
+        def recorded(split: str, less: str = "") -> Iterator[tuple[int, Record]]:
+            asks = kind.asks(split, less)
             for ask, record in zip(asks, pool.map(kind.record, asks), strict=True):
-                say(name, f"{split} {ask.seed}")
+                say(name, f"{split} {ask.seed} {less}")
                 yield ask.seed, record
 
         parts = [samples(kind, record, seed) for seed, record in recorded("fit")]
@@ -412,7 +416,7 @@ def fit(kind: Kind) -> None:
         shown[0, 0, 0], shown[1, 0, 0] = CLIP, -CLIP  # the input's scale must reach its ends
         content = int8_model(model, shown)
         (kind.folder / "model.tflite").write_bytes(content)
-        blank = dict.fromkeys(("calibration", "figures", "text"), "") | {"decides": "model"}
+        blank = dict.fromkeys(("calibration", "figures", "text"), "") | {"decides": "model", "handicap": "0.0"}
         write_card(kind.folder, content, shape, START, blank)
         int8 = load_model(kind.folder)
         scores: tuple[Score | None, ...] = (
@@ -421,17 +425,19 @@ def fit(kind: Kind) -> None:
             None,
         )
 
-        def lived(split: str) -> list[list[Life]]:
+        def lived(split: str, less: str = "") -> list[list[Life]]:
             """By int8, by float, by the rule; half of the seeds are all healthy."""
             made: list[list[Life]] = [[], [], []]
-            for _, record in recorded(split):
+            for _, record in recorded(split, less):
                 for into, score in zip(made, scores, strict=True):
                     into.extend(record.lives(score))
             return made
 
-        calibration, tested = lived("calibration")[0], lived("test")
-    decision, _ = decide(calibration, kind.lead_d, kind.false_a_month)
-    calibrated = count(calibration, decision)
+        calibration, tested = lived("calibration"), lived("test")
+        few = [lived(split, "partly")[0] for split in ("calibration", "test")] if kind.partly_a_month else []
+    decision, calibrated = decide(calibration[0], kind.lead_d, kind.false_a_month)
+    handicap = handicap_of(few[0], decision, kind.partly_a_month) if few else 0.0
+    chosen_partly, by_partly = [count(handicapped(one, handicap), decision) for one in few] if few else [None, None]
     deciding = (decision, decision, RULE_DECISION)
     by_int8, by_float, by_rule = (count(lives, one) for lives, one in zip(tested, deciding, strict=True))
     lines = [str(decision)]
@@ -444,14 +450,48 @@ def fit(kind: Kind) -> None:
     margin = int8.card.rule.margin
     used = gain >= margin
     verdict = "il est utilisé" if used else "il n'est pas utilisé, la règle décide"
+    if not used:
+        calibrated = count(calibration[2], RULE_DECISION)
+    elif chosen_partly:
+        calibrated = together(calibrated, chosen_partly)
+    told = [*figures(kind, by_int8, by_float, by_rule, used), *(partly_figures(kind, by_partly) if by_partly else ())]
     marks = {
         "decides": "model" if used else "rule",
-        "calibration": calibration_table(kind, bands(calibrated if used else count(tested[2], RULE_DECISION))),
-        "figures": "\n".join(figures(kind, by_int8, by_float, by_rule)),
-        "text": f"Le réseau trouve {gain:.1f} points de plus que la règle, marge {margin:g} : {verdict}.",
+        "handicap": f"{handicap:.1f}",
+        "calibration": calibration_table(kind, bands(calibrated)),
+        "figures": "\n".join(told),
+        "text": f"Le réseau {compared(gain, by_int8, by_rule)}, marge {margin:g} points : {verdict}.",
     }
     write_card(kind.folder, content, shape, decision if used else RULE_DECISION, marks)
     write_examples(kind.folder, int8, shown[2:50])
+
+
+def handicapped(lives: Sequence[Life], handicap: float) -> list[Life]:
+    """With so much taken from every score, but from what is certain."""
+    return [
+        replace(life, scores=np.where(life.scores < CERTAIN, life.scores - handicap, life.scores)) for life in lives
+    ]
+
+
+def handicap_of(lives: Sequence[Life], decision: Decision, false_a_month: float) -> float:
+    """The smallest handicap with no more false alerts than allowed. Raises ArithmeticError where none is enough."""
+    for handicap in np.arange(0.0, 8.1, 0.5).tolist():
+        if count(handicapped(lives, handicap), decision).false_a_month <= false_a_month:
+            return float(handicap)
+    raise ArithmeticError(f"handicap: expected one with at most {false_a_month} false alerts a month, found none")
+
+
+def together(one: Counted, other: Counted) -> Counted:
+    """The alerts of both, for what their scores are worth."""
+    true, false = one.true_scores + other.true_scores, one.false_scores + other.false_scores
+    return replace(one, true_scores=true, false_scores=false)
+
+
+def compared(gain: float, by_model: Counted, by_rule: Counted) -> str:
+    """How a network does against its rule, in words."""
+    if math.isinf(gain):
+        return f"lève plus de fausses alertes que la règle ({by_model.false} contre {by_rule.false})"
+    return f"trouve {abs(gain):.1f} points {'de plus' if gain >= 0 else 'de moins'} que la règle"
 
 
 def points_gained(kind: Kind, by_model: Counted, by_rule: Counted) -> float:
@@ -463,8 +503,8 @@ def points_gained(kind: Kind, by_model: Counted, by_rule: Counted) -> float:
     return 100 * (mine - its) / max(1, of)
 
 
-def figures(kind: Kind, by_int8: Counted, by_float: Counted, by_rule: Counted) -> Iterator[str]:
-    """Of the card."""
+def figures(kind: Kind, by_int8: Counted, by_float: Counted, by_rule: Counted, used: bool) -> Iterator[str]:
+    """Of the card; by family of what decides."""
     for name, counted in (("", by_int8), ("avant int8 : ", by_float), ("règle seule : ", by_rule)):
         found = share(*counted.in_time(kind.lead_d, kind.taught))
         said = f"{name}pannes annoncées {kind.lead_d} jours avant, part"
@@ -473,9 +513,20 @@ def figures(kind: Kind, by_int8: Counted, by_float: Counted, by_rule: Counted) -
         said = f"{name}fausses alertes par mois et {kind.thing}"
         yield figure(said, false["a_month"], (false["low"], false["high"]), round(counted.months))
     for family in kind.families:
-        found = share(*by_int8.in_time(kind.lead_d, [family]))
+        found = share(*(by_int8 if used else by_rule).in_time(kind.lead_d, [family]))
         said = f"{family}{', jamais apprise' if family == kind.left_out else ''} : annoncées {kind.lead_d} jours avant, part"
         yield figure(said, found["share"], (found["low"], found["high"]), found["of"])
+
+
+def partly_figures(kind: Kind, by_partly: Counted) -> Iterator[str]:
+    """Of the card, of things of which little is read."""
+    for family in kind.families:
+        found = share(*by_partly.in_time(kind.lead_d, [family]))
+        said = f"porte seule lue, {family} : annoncées {kind.lead_d} jours avant, part"
+        yield figure(said, found["share"], (found["low"], found["high"]), found["of"])
+    false = rate(by_partly.false, by_partly.months)
+    said = f"porte seule lue : fausses alertes par mois et {kind.thing}"
+    yield figure(said, false["a_month"], (false["low"], false["high"]), round(by_partly.months))
 
 
 def say(name: str, text: str) -> None:

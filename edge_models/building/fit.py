@@ -45,6 +45,9 @@ START = Decision(
     relax_s=172800.0,
 )  # fmt: skip
 RULE_START = replace(START, threshold=1.0, evidence=0.5, cap=0.5, clear=0.6, rise=0.5)
+RULE_THRESHOLDS, RULE_TIMES = np.geomspace(1.0, 24.0, 10).round(2).tolist(), (1, 24, 96)
+"""Of what the rule's own decision is chosen: it may as well ask for hours or days of excess as for much of it."""
+
 RULE_DECISION = replace(RULE_START, threshold=16.97, clear=16.57)
 """What `choose` found for the rule on "calibration": as quiet as the network is allowed to be. The bench holds them side by
 side so; the second opinion in an alert is the rule at 1."""
@@ -208,13 +211,15 @@ def tried(lives: Sequence[Life], decision: Decision) -> tuple[bool, float]:
     return kept, float(counted.in_time(0.0, TAUGHT)[0]) if kept else -counted.false_a_month
 
 
-def choose(pool: Executor, lives: Sequence[Life], start: Decision, thresholds: Sequence[float]) -> Decision:
-    """The best of some decisions on these lives."""
+def choose(
+    pool: Executor, lives: Sequence[Life], start: Decision, thresholds: Sequence[float], times: Sequence[int] = (1, 4)
+) -> Decision:
+    """The best of some decisions on these lives; times: what the start's evidence is multiplied by."""
     back = start.threshold - start.clear
     plans = [
-        replace(start, threshold=threshold, clear=threshold - back, evidence=times * start.evidence)
+        replace(start, threshold=threshold, clear=threshold - back, evidence=more * start.evidence)
         for threshold in thresholds
-        for times in (1, 4)
+        for more in times
     ]
     return max(zip(pool.map(partial(tried, lives), plans), plans, strict=True), key=lambda pair: pair[0])[1]
 
@@ -278,7 +283,7 @@ def fit() -> None:
 
         calibration, tested = lived("calibration"), lived("test")
         decision = choose(pool, calibration[0], START, np.arange(2.0, 7.1, 0.5).tolist())
-        rule_decision = choose(pool, calibration[2], RULE_START, np.geomspace(1.5, 24.0, 9).round(2).tolist())
+        rule_decision = choose(pool, calibration[2], RULE_START, RULE_THRESHOLDS, RULE_TIMES)
     deciding = (decision, decision, rule_decision)
     by_int8, by_float, by_rule = (count(lives, one) for lives, one in zip(tested, deciding, strict=True))
     mine, its = np.mean(errors, 0).tolist()

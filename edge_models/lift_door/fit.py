@@ -46,7 +46,7 @@ def record(ask: Ask) -> Record:
     )
 
 
-KIND = Kind(Path(__file__).parent, "ascenseur", FAMILIES, LEFT_OUT, QUANTITIES, 7, 0.01, 0.4, 16, record)
+KIND = Kind(Path(__file__).parent, "ascenseur", FAMILIES, LEFT_OUT, QUANTITIES, 7, 0.01, 0.4, 16, record, 0.02)
 
 if __name__ == "__main__":
     from edge_models.lift_door.fit import KIND as IMPORTED  # what other processes are given must have a name there

@@ -23,6 +23,7 @@ if str(ROOT) not in sys.path:
 
 from edge_models import decay  # noqa: E402
 from edge_models.batch import KINDS, live  # noqa: E402
+from edge_models.benched import named  # noqa: E402
 from edge_models.decay import MONTH_H, RULE_DECISION, Ask, Kind, Life, count, rate, share  # noqa: E402
 from gateway.inference import Model, load_model  # noqa: E402
 
@@ -84,6 +85,7 @@ def told(kind: Kind, model: Model, lived: dict[str, list[list[Life]]]) -> dict[s
     out: dict[str, Any] = {
         "decides": card.decides,
         "sha256": model.sha256,
+        "decision": named(model.decision),
         "margin_points": card.rule.margin,
         "seeds_from": MINE,
     }

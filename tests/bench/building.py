@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))  # edge_models is not installed
 
+from edge_models.benched import named  # noqa: E402
 from edge_models.building.estate import FAMILIES, LEFT_OUT  # noqa: E402
 from edge_models.building.fit import FAINT, FOLDER, RULE_DECISION, TAUGHT, record  # noqa: E402
 from edge_models.decay import DAY, MONTH_H, Life, rate, share  # noqa: E402
@@ -102,6 +103,7 @@ def run(batches: int = 6, seed: int = 0, jobs: int = 2) -> dict[str, Any]:
         "measurements": "simulated",
         "decides": model.card.decides,
         "sha256": model.sha256,
+        "decision": named(model.decision),
         "margin_points": model.card.rule.margin,
         "seeds_from": MINE,
         "buildings": len(by_rule),
