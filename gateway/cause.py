@@ -203,13 +203,22 @@ CAUSES: Mapping[str, _Words] = {
         "Give it a network, or set its time: sudo timedatectl set-time."),
 }  # fmt: skip
 """By id."""
+_VOWELS = frozenset("aeiouyàâéèêëîïôùû")
 
 
 def cause(id: str, **facts: object) -> Cause:  # noqa: A002 - the word people use
     """A cause in the language that is spoken. Facts are put in as they are."""
     words = CAUSES[id]
-    sentence = say(words.french, words.english).format(**facts)
-    return Cause(id, sentence, say(words.do_french, words.do_english).format(**facts))
+    sentence = say(_elided(words.french, facts), words.english).format(**facts)
+    return Cause(id, sentence, say(_elided(words.do_french, facts), words.do_english).format(**facts))
+
+
+def _elided(french: str, facts: Mapping[str, object]) -> str:
+    """ "de" before a name that begins with a vowel."""
+    for name, value in facts.items():
+        if str(value)[:1].lower() in _VOWELS:
+            french = french.replace(f" de {{{name}}}", f" d'{{{name}}}")
+    return french
 
 
 def table() -> str:

@@ -13,7 +13,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Final
@@ -152,6 +152,21 @@ def _checked(path: Path) -> tuple[sqlite3.Connection | None, str]:
     if disk is not None:
         disk.close()
     return None, fault
+
+
+def unsound(path: Path, most: int = 3, within_s: float = 60.0) -> str:
+    """What SQLite finds wrong with a store's file, looked at beside whoever uses it; the first `most` faults, empty where
+    there are none, or none were met in that time. Takes seconds on a slow card: for a thread."""
+    until_s = time.monotonic() + within_s
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)) as disk:
+            disk.set_progress_handler(lambda: time.monotonic() > until_s, 100_000)
+            found = [str(row[0]) for row in disk.execute(f"pragma quick_check({most})")]
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT:
+            return ""
+        return str(error)
+    return "" if found == ["ok"] else " ; ".join(found)
 
 
 def _run(disk: sqlite3.Connection, script: str) -> None:

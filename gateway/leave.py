@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gateway.alert import iso
 from gateway.check import number, remembered, verdict_words
+from gateway.disk import unsound
 from gateway.errors import WishError
 from gateway.language import say, words_given
 from gateway.outbox import Outbox
@@ -20,7 +21,7 @@ from gateway.replace import hardware
 from gateway.report import body_of, signed
 from gateway.seal import own_key
 from gateway.upstream.payload import Kind
-from gateway.why import LEAST_FREE_BYTES, soundness
+from gateway.why import LEAST_FREE_BYTES
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -98,7 +99,7 @@ async def readiness(gateway: Gateway) -> AsyncGenerator[Item, None]:
                say("elle tourne", "it runs") if running else say("elle ne tourne pas : sudo systemctl start guet",
                                                                  "it does not run: sudo systemctl start guet"))  # fmt: skip
     yield _points(gateway)
-    yield _store(gateway)
+    yield await _store(gateway)
     yield _tried(gateway)
     platform = _platform(gateway)
     yield Item("platform", say("plateforme", "platform"), platform["state"] != "unconfirmed", platform["said"])
@@ -132,9 +133,9 @@ def _points(gateway: Gateway) -> Item:
     return Item("points", say("points", "points"), not unchecked and not bad and whole > 0, " ; ".join(parts))
 
 
-def _store(gateway: Gateway) -> Item:
+async def _store(gateway: Gateway) -> Item:
     free = shutil.disk_usage(gateway.store.path.parent).free
-    wrong = gateway.store.fault or soundness(gateway)
+    wrong = gateway.store.fault or await asyncio.to_thread(unsound, gateway.store.path)
     if not wrong and free < LEAST_FREE_BYTES:
         wrong = say("presque pleine", "nearly full")
     left = say(f"{number(free / 1e9)} Go libres", f"{number(free / 1e9)} GB free")

@@ -169,4 +169,3 @@ def lines(done: Replaced) -> Iterator[str]:
     if done.relearning:
         names = ", ".join(done.relearning)
         yield say(f"  apprennent de nouveau : {names}", f"  learning again: {names}")
-    yield say(f"  ensuite : guet check {done.device}", f"  next: guet check {done.device}")

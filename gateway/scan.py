@@ -32,6 +32,22 @@ if TYPE_CHECKING:
     from gateway.app import Gateway
 
 
+HIGHEST_ADDRESS = 250
+
+
+def addresses_of(text: str) -> tuple[int, ...]:
+    """The addresses that a person names: `12`, `1-32`, `3, 7, 20-25`; none where there is nothing. Raises WishError."""
+    found: list[int] = []
+    for part in filter(None, re.split(r"[,;\s]+", re.sub(r"\s*[-–]\s*", "-", text.strip()))):
+        low, dash, high = part.partition("-")
+        ends = [int(end) for end in (low, high if dash else low) if re.fullmatch(r"[0-9]{1,3}", end)]
+        if len(ends) != 2 or not ends[0] <= ends[1] <= HIGHEST_ADDRESS:
+            raise WishError(say(f"adresse {part[:20]!r} : attendu 0 à {HIGHEST_ADDRESS}, comme 12 ou 1-32",
+                                f"address {part[:20]!r}: expected 0 to {HIGHEST_ADDRESS}, such as 12 or 1-32"))  # fmt: skip
+        found += range(ends[0], ends[1] + 1)
+    return tuple(dict.fromkeys(found))
+
+
 async def scan(gateway: Gateway, wish: ScanWish) -> AsyncGenerator[Row, None]:
     """Looks on one bus after the other; each thing found is told at once. Raises WishError for a bus that there is not."""
     buses = gateway.buses
@@ -39,8 +55,9 @@ async def scan(gateway: Gateway, wish: ScanWish) -> AsyncGenerator[Row, None]:
         known = ", ".join(buses)
         raise WishError(say(f"--bus {wish.bus!r} : connus : {known}", f"--bus {wish.bus!r}: known: {known}"))
     for address in wish.addresses:
-        if not 0 <= address <= 250:
-            raise WishError(say(f"--address {address} : attendu 0 à 250", f"--address {address}: expected 0 to 250"))
+        if not 0 <= address <= HIGHEST_ADDRESS:
+            raise WishError(say(f"--address {address} : attendu 0 à {HIGHEST_ADDRESS}",
+                                f"--address {address}: expected 0 to {HIGHEST_ADDRESS}"))  # fmt: skip
     for line in wish.lines:
         if not re.fullmatch(LINE, line):
             raise WishError(say(f"--line {line!r} : attendu « 9600 8N1 »", f"--line {line!r}: expected '9600 8N1'"))

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gateway.app import home, site_of
-from gateway.errors import GuetError, SiteError, StoreError, WishError
+from gateway.disk import unsound
+from gateway.errors import GuetError, SiteError, WishError
 from gateway.language import say, words_given
 from gateway.poll import PolledBus
 from gateway.site import digest
@@ -34,7 +35,6 @@ from gateway.site_file import (
 )
 from gateway.site_file import keep as kept
 from gateway.site_trial import PROCESS, SiteFile, Worked, announce
-from gateway.store import Store
 
 if TYPE_CHECKING:
     from gateway.app import Gateway
@@ -289,7 +289,10 @@ async def _lacking(gateway: Gateway, page: tuple[str, int] | None) -> AsyncGener
         yield what
     if page is not None and (fault := await _page_fault(page)):
         yield say(f"la page ne répond pas : {fault}", f"the page does not answer: {fault}")
-    if fault := gateway.store.fault or ("" if silent else _unsound(gateway.store)):  # a whole look at the file is dear
+    fault = gateway.store.fault
+    if not fault and not silent:  # a whole look at the file is dear
+        fault = await asyncio.to_thread(unsound, gateway.store.path, 1)
+    if fault:
         yield say(f"la mémoire : {fault}", f"the store: {fault}")
 
 
@@ -333,14 +336,6 @@ def _other_platform(gateway: Gateway, file: SiteFile) -> bool:
         return checked(before, file.path, home() / "device_profiles").upstream != gateway.site.upstream
     except SiteError:
         return True
-
-
-def _unsound(store: Store) -> str:
-    try:
-        found = [str(row[0]) for row in store.rows("pragma quick_check(1)")]
-    except StoreError as error:
-        return str(error)
-    return "" if found == ["ok"] else found[0]
 
 
 async def _page_fault(page: tuple[str, int]) -> str:

@@ -33,7 +33,7 @@ from gateway.look import LISTEN_S, Finding, Found, ScanWish
 from gateway.progress import Progress
 from gateway.replace import ReplaceWish, file_keys
 from gateway.replace import lines as replace_lines
-from gateway.scan import heading
+from gateway.scan import addresses_of, heading
 from gateway.scan import lines as scan_lines
 from gateway.settings import KeepWish, PutWish
 from gateway.site import Site, digest, load_site
@@ -56,7 +56,7 @@ def scan_verb(argv: list[str]) -> int:
     add("--port", default="", help="sans fichier de site : ce port / without a site file: this port")
     add("--host", default="", help="sans fichier de site : par TCP / without a site file: over TCP")
     add("--protocol", default="", help="avec --port : modbus-rtu, dali-sci… / with --port")
-    add("--address", action="append", type=int, default=[], metavar="N", help="seulement celle-ci / only this one")
+    add("--address", action="append", default=[], metavar="N", help="seulement 12, 1-32 / only 12, 1-32")
     add("--all", action="store_true", help="toutes les adresses / every address")
     add(
         "--line",
@@ -77,9 +77,8 @@ def scan_verb(argv: list[str]) -> int:
     options = parser.parse_args(argv)
 
     async def asked() -> int:
-        wish = ScanWish(
-            options.bus, tuple(options.address), options.all, tuple(options.line), options.slow, options.seconds
-        )
+        addresses = addresses_of(" ".join(options.address))
+        wish = ScanWish(options.bus, addresses, options.all, tuple(options.line), options.slow, options.seconds)
         with TemporaryDirectory(prefix="guet-") as scratch:
             bare = bool(options.port or options.host)
             site = bare_site(options, Path(scratch)) if bare else _site(options)
@@ -173,7 +172,8 @@ def replace_verb(argv: list[str]) -> int:
             checked(after, path, home() / "device_profiles")  # all its faults, before anything is done
         async with aclosing(ask(site, REPLACE, wish)) as rows:
             done = [row async for row in rows][-1]
-        print_row(done, replace_lines(done), options)
+        after_it = say(f"  ensuite : guet check {done.device}", f"  next: guet check {done.device}")
+        print_row(done, [*replace_lines(done), after_it], options)
         if not done.changes_file:
             return FINE
         if not options.json:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from gateway.cause import Cause, cause
 from gateway.check import examined, number
+from gateway.disk import unsound
 from gateway.doctor import under_voltage
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused, StoreError, WishError
 from gateway.health import Health
@@ -246,7 +247,7 @@ class _Walk:
             await store.flush()
         except StoreError as error:
             raise _Broken(cause("GUET-701", said=str(error))) from None
-        if said := soundness(self._gateway):
+        if said := await asyncio.to_thread(unsound, store.path):
             raise _Broken(cause("GUET-703", said=said))
         if free < LEAST_FREE_BYTES:
             raise _Broken(cause("GUET-702", said=_bytes(free)))
@@ -383,15 +384,6 @@ def link_cause(bus: AnyBus, error: LinkError) -> Cause:
     if "in use by another" in str(error):
         return cause("GUET-202", port=bus.port)
     return cause("GUET-206", port=bus.port, said=str(error))
-
-
-def soundness(gateway: Gateway) -> str:
-    """What SQLite finds wrong with the store's file; empty where it finds nothing."""
-    try:
-        found = [str(row[0]) for row in gateway.store.rows("pragma quick_check(3)")]
-    except StoreError as error:
-        return str(error)
-    return "" if found == ["ok"] else " ; ".join(found)
 
 
 def say_unit(unit: str) -> str:

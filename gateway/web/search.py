@@ -8,7 +8,7 @@ from gateway.errors import WishError
 from gateway.jobs import SCAN
 from gateway.language import say
 from gateway.look import Account, Finding, Found, ScanWish
-from gateway.scan import account_line, answer_words, shown, state_words
+from gateway.scan import account_line, addresses_of, answer_words, shown, state_words
 from gateway.web.asked import Asked, Row
 from gateway.web.visit import holder, refresh_of
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 FOUND_SHOWN = 60
+SPEEDS = ("1200", "2400", "4800", "9600", "19200", "38400", "57600", "115200")
+PARITIES, STOPS = ("N", "E", "O"), ("1", "2")
 
 
 async def scan_page(asked: Asked) -> Response:
@@ -30,7 +32,7 @@ async def scan_page(asked: Asked) -> Response:
         findings=[row for row in rows if isinstance(row, Finding)],
         accounts=[account_line(row) for row in rows if isinstance(row, Account)],
         before=[body for name in gateway.site.buses if (body := gateway.store.state(f"scan/{name}")) is not None],
-        answer_words=answer_words, state_words=state_words, shown=shown,
+        speeds=SPEEDS, answer_words=answer_words, state_words=state_words, shown=shown,
     )  # fmt: skip
 
 
@@ -40,12 +42,21 @@ async def scan(asked: Asked) -> Response:
     if bus and bus not in asked.gateway.site.buses:
         known = ", ".join(asked.gateway.site.buses)
         raise WishError(say(f"Pas de bus {bus!r} ; connus : {known}", f"There is no bus {bus!r}; known: {known}"))
-    if address and not (address.isascii() and address.isdecimal() and len(address) < 4 and int(address) <= 250):
-        raise WishError(say(f"Adresse {address[:20]!r} : attendu un nombre de 0 à 250",
-                            f"Address {address[:20]!r}: expected a number from 0 to 250"))  # fmt: skip
-    wish = ScanWish(bus, (int(address),) if address else (), asked.text("every") == "1", slow=asked.text("slow") == "1")
+    wish = ScanWish(
+        bus, addresses_of(address), asked.text("every") == "1", _lines(asked), slow=asked.text("slow") == "1"
+    )
     asked.house.errands.begin(SCAN, wish, asked.who)
     return asked.to("/scan")
+
+
+def _lines(asked: Asked) -> tuple[str, ...]:
+    """The setting of a line that is to be tried, too. Raises WishError."""
+    speed, parity, stop = (asked.text(name) for name in ("speed", "parity", "stop"))
+    if not speed:
+        return ()
+    if speed not in SPEEDS or parity not in PARITIES or stop not in STOPS:
+        raise WishError(say("Réglage de ligne : choisissez dans les listes.", "Line setting: choose from the lists."))
+    return (f"{speed} 8{parity}{stop}",)
 
 
 ROWS = (Row("/scan", scan_page, post=scan),)

@@ -397,6 +397,10 @@ class Speech:
         year = f"\u00a0{when.year}" if when.year != now.year else ""
         return f"{self.day(time_s)}{year}\u00a0{self.clock(time_s)}"
 
+    def second(self, time_s: float) -> str:
+        """`02:14:05`."""
+        return f"{self.local(time_s):%H:%M:%S}"
+
     def full(self, time_s: float) -> str:
         """`dimanche 22 nov. 2026, 02:14`."""
         when = self.local(time_s)

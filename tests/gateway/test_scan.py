@@ -8,9 +8,12 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.app import home
 from gateway.clock import SystemClock
@@ -18,7 +21,7 @@ from gateway.errors import WishError
 from gateway.jobs import JOBS, SCAN
 from gateway.look import Account, Finding, Found, Row, ScanWish
 from gateway.profile import load_profile
-from gateway.scan import heading, lines
+from gateway.scan import addresses_of, heading, lines
 from gateway.site import Site, load_site
 from simulator.bluez import Advertisement, SimulatedBluez
 from simulator.can import Adapter as CanAdapter
@@ -440,7 +443,7 @@ bus                        adr  réponse    attendu                état
 ligne                        3  oui        amont                  attendu ✔
 ligne                        4  oui        compteur               attendu ✔
 → À l'adresse 5 rien ne répond, alors que le reste du bus répond.
-  Vérifiez l'alimentation de aval, puis son connecteur, puis l'adresse réglée sur l'appareil. [GUET-401]
+  Vérifiez l'alimentation d'aval, puis son connecteur, puis l'adresse réglée sur l'appareil. [GUET-401]
 """
 ENGLISH = """\
 bus                       addr  answer     expected               state
@@ -524,3 +527,23 @@ async def test_what_a_device_says_cannot_move_the_cursor(on_site: Field) -> None
         _, out, err = await guet("scan", folder=on_site.folder)
     assert "\x1b" not in out + err
     assert "pwn" in out
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("", ()),
+        ("12", (12,)),
+        ("1-4", (1, 2, 3, 4)),
+        (" 3, 7;20 - 22 ", (3, 7, 20, 21, 22)),
+        ("5 5-6", (5, 6)),
+    ],
+)
+def test_addresses_are_named_one_by_one_or_from_to(text: str, addresses: tuple[int, ...]) -> None:
+    assert addresses_of(text) == addresses
+
+
+@given(st.text(max_size=40))
+def test_any_text_gives_addresses_or_a_sentence(text: str) -> None:
+    with suppress(WishError):
+        assert all(0 <= address <= 250 for address in addresses_of(text))

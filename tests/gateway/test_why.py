@@ -177,7 +177,7 @@ FRENCH = """\
 7 mémoire       non vu
 8 plateforme    non vu
 → À l'adresse 3 rien ne répond, alors que le reste du bus répond.
-  Vérifiez l'alimentation de amont, puis son connecteur, puis l'adresse réglée sur l'appareil. [GUET-401]
+  Vérifiez l'alimentation d'amont, puis son connecteur, puis l'adresse réglée sur l'appareil. [GUET-401]
 """
 ENGLISH = """\
 1 supply        note      the gateway does not run; read directly

@@ -61,14 +61,25 @@ async def test_a_scan_of_one_address(field: House) -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"bus": "nobody"}, {"bus": BAD}, {"address": "x"}, {"address": "-1"}, {"address": "251"}, {"address": "٣"}],
+    [
+        {"bus": "nobody"},
+        {"bus": BAD},
+        {"address": "x"},
+        {"address": "-1"},
+        {"address": "251"},
+        {"address": "٣"},
+        {"address": "5-2"},
+        {"address": "1-2-3"},
+        {"speed": "9601", "parity": "N", "stop": "1"},
+        {"speed": "9600"},
+    ],
 )
 async def test_a_scan_of_nothing_is_refused_with_a_sentence(field: House, fields: dict[str, str]) -> None:
     visitor = await field.signed_in()
     answer = await visitor.send("/scan", **fields)
     assert answer.status_code == 400
     assert "<script" not in answer.text
-    assert re.search(r"connus : armoire|attendu un nombre", Page(answer.text).words)
+    assert re.search(r"connus : armoire|attendu 0 à 250|choisissez dans les listes", Page(answer.text).words)
 
 
 async def test_other_hardware_comes_into_a_role_and_whoever_did_it_is_kept(field: House) -> None:
