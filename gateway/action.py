@@ -47,7 +47,8 @@ class Writer(Protocol):
 @dataclass(frozen=True, slots=True)
 class Action:
     """Something to be done to a device, by whom, and why (a sentence for people). lease_s: how long it is to hold, within
-    what the permit allows; command: the id of the remote command that it answers; dry_run: only as if."""
+    what the permit allows; command: the id of the remote command that it answers; dry_run: only as if; before_s: when it
+    is not to be begun any more (UTC seconds)."""
 
     point: str
     value: float
@@ -56,6 +57,7 @@ class Action:
     lease_s: float | None = None
     command: str = ""
     dry_run: bool = False
+    before_s: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,10 @@ class Gate:
         device, point, writer, wanted = self._writable(action)
         async with self._busy[action.point]:
             now_s = self._clock.monotonic()
+            if self._clock.now() >= action.before_s:
+                raise ActionError(
+                    f"{action.point}: expired while another write to it was under way; nothing was written"
+                )
             refusal = self.ledger.refusal(action.point, action.value, action.origin, now_s, self._look())
             if refusal is not None:
                 text = f"{action.point}: {refusal.why}; nothing was written"

@@ -95,6 +95,7 @@ class Commands:
                     command.lease_s,
                     command.id,
                     command.do == "try",
+                    command.expires_s,
                 )
             )
         except ActionError as error:

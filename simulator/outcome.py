@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -166,7 +167,8 @@ def _alone(actions: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for (value, read_back, reason), same in groupby(told, itemgetter("value", "read_back", "reason")):
         each = list(same)
-        points = ", ".join(action["point"] for action in each)
+        times = Counter(action["point"] for action in each)
+        points = ", ".join(point if count == 1 else f"{point} ({count} fois)" for point, count in times.items())
         back = "non relu" if read_back is None else f"relu {read_back:g}"
         lines.append(f"    coupé {each[0]['time'][11:16]}  {points} : {value:g}, {back} ({reason})")
     return lines

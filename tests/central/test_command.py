@@ -96,9 +96,17 @@ async def test_a_command_of_another_key_has_no_answer_to_its_id_and_is_recorded(
 
 
 async def test_a_gateway_that_is_away_is_said_and_never_carries_it_out(platform: Platform) -> None:
+    async with platform.there.gateway():
+        pass  # the broker has known it
     status, said = await platform.says("18", "--within", "1")
     assert status == 1
     assert "is it connected" in said
+    await asyncio.sleep(1.1)
+    async with platform.there.gateway():
+        status, said = await platform.says("17")
+        assert (status, platform.there.registers[SETPOINT]) == (0, 170), said
+        assert all(body["answer"] == "refused" for body in platform.there.answers() if body["value"] == 18.0)
+    assert [body["value"] for body in platform.there.audits if body["what"] == "action"] == [17.0]
 
 
 async def test_all_that_is_wrong_with_a_command_is_told_at_once_and_nothing_sent(platform: Platform) -> None:

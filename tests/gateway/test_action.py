@@ -416,3 +416,15 @@ async def test_a_device_on_its_way_is_not_told_again() -> None:
     async with opened(Slow) as it:
         done = await it.gate.perform(Action("pompe/speed", 50, "essai"))
         assert (done.confirmed, done.read_back, it.table.writes) == (True, 50, 1)
+
+
+async def test_what_expires_while_another_write_to_its_point_is_under_way_is_not_begun() -> None:
+    async with opened(Stuck) as there:
+        slow = asyncio.create_task(there.gate.perform(Action("pompe/speed", 30.0, "essai")))
+        await asyncio.sleep(0.1)
+        assert there.table.writes == 1, "it is being read back"
+        late = Action("pompe/speed", 40.0, "essai", Origin.REMOTE, before_s=1e9 + 0.2)
+        with pytest.raises(ActionError, match="expired while another write"):
+            await there.gate.perform(late)
+        assert not (await slow).confirmed
+        assert all(done.action.value != 40 for done in there.records)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -16,6 +18,7 @@ from gateway.app import Gateway, recorded
 from gateway.clock import LoopClock
 from gateway.profile import load_profile
 from gateway.site import parse_site
+from gateway.store import FILE
 from gateway.trial import tried
 from simulator.modbus import Device, Table, TcpServer
 from tests.gateway.conftest import living
@@ -119,11 +122,11 @@ class Field:
 
 
 @asynccontextmanager
-async def field(tmp_path: Path, start: str, extra: str = "") -> AsyncIterator[Field]:
+async def field(tmp_path: Path, start: str, extra: str = "", text: str = SITE) -> AsyncIterator[Field]:
     async with TcpServer("127.0.0.1", 0, [], silent_absent=True) as server:
         there, clock = Field(server), LoopClock(at(start))
-        text = SITE.format(port=server.port, extra=extra)
-        site = parse_site(text, "site.toml", tmp_path, lambda name: load_profile(PROFILES, name))
+        whole = text.format(port=server.port, extra=extra)
+        site = parse_site(whole, "site.toml", tmp_path, lambda name: load_profile(PROFILES, name))
         async with living(site, tmp_path / "store", clock) as there.gateway:
             yield there
 
@@ -174,6 +177,41 @@ async def test_an_interlock_of_a_rule_and_a_lost_device_are_careful(tmp_path: Pa
         assert there.setpoint == 16
         causes = {d.action.reason for d in there.done("cta/setpoint") if not d.confirmed}
         assert causes, "while it was away what was tried is on record"
+
+
+async def test_what_an_interlock_bars_is_tried_ever_more_rarely_and_at_once_when_the_bar_is_gone(
+    tmp_path: Path,
+) -> None:
+    bar = 'fail_safe = 20\nunless = [{{ point = "cta/frost_alarm", above = 0 }}]\n'
+    own = 'unless = [{{ point = "cta/frost_alarm", above = 0 }}]\nset = [{{ point = "cta/setpoint", value = 16 }}]'
+    text = SITE.replace("fail_safe = 20\n", bar).replace(own, own.partition("\n")[2])
+    async with field(tmp_path, "18:50", text=text) as there:
+        there.registers[FROST] = 1
+        await there.until("19:01")
+        assert there.setpoint == 20
+        told = there.gateway.acting._told["cta/setpoint"]
+        pauses = []
+        for minute in range(2, 170):
+            await there.until(f"{19 + minute // 60}:{minute % 60}")
+            wait_s = told.again_s - there.gateway.clock.monotonic()
+            assert wait_s <= 600, "never longer than ten minutes"
+            pauses.append(wait_s)
+        tries = told.refusals
+        assert 18 <= tries <= 26, "10 s, doubled up to ten minutes: 7 in the first ten minutes, then six an hour"
+        assert max(pauses[30:]) > 500
+        await there.gateway.store.flush()
+        with sqlite3.connect(tmp_path / "store" / FILE) as disk:
+            rows = disk.execute("select body from outbox where kind = 'audit'").fetchall()
+        refusals = [body for (row,) in rows if (body := json.loads(row))["what"] == "refusal"]
+        assert len(refusals) == 1, "one reason is told once"
+        assert "verrouillage" in refusals[0]["error"]
+        await asyncio.sleep(120)
+        assert told.again_s - there.gateway.clock.monotonic() > 400, "it would wait long yet"
+        there.registers[FROST] = 0
+        freed_s = there.gateway.clock.now()
+        while there.setpoint != 16:
+            assert there.gateway.clock.now() - freed_s < 330, "as soon as the input was read, every five minutes"
+            await asyncio.sleep(1)
 
 
 async def test_a_rule_outranks_the_schedule_of_a_street_and_gives_it_back(tmp_path: Path) -> None:

@@ -201,6 +201,29 @@ async def test_what_is_forged_late_or_out_of_limits_is_refused_recorded_and_told
         assert there.registers[SETPOINT] == 200
 
 
+async def test_what_is_cut_changed_repeated_in_another_envelope_or_not_signed_at_all_is_refused(there: There) -> None:
+    async with there.gateway():
+        whole = json.loads(await there.order("order-0001", value=17.0))
+        assert (await there.answer(1))["answer"] == "accepted"
+        await asyncio.sleep(0.2)
+        text = whole["command"]
+        for number, forged in enumerate(
+            (
+                {**whole, "command": text.replace("17.0", "16.0")},
+                {**whole, "command": text.replace("order-0001", "order-0002")},
+                {"command": text},
+                {**whole, "signature": whole["signature"][:-4]},
+                {**whole, "signature": ""},
+                {**whole, "more": 1, "command": text + " "},
+            ),
+            2,
+        ):
+            await there.send(json.dumps(forged).encode())
+            assert (await there.answer(number))["answer"] == "refused"
+        assert there.registers[SETPOINT] == 170
+        assert len([body for body in there.audits if body["what"] == "action"]) == 1
+
+
 async def test_a_device_that_does_not_obey_is_told_the_safe_value_and_the_platform_hears_of_it(there: There) -> None:
     async with there.gateway():
         there.table.deaf = True
