@@ -308,9 +308,9 @@ class PolledBus:
     async def write(self, device: Device, point: AnyPoint, value: float) -> None:
         """Writes one point. The caller has checked that it may. Raises BusError, ValueError when it cannot be put in the
         device's bytes, ActionError for what is only ever observed."""
-        assert isinstance(point, WritablePoint)
         if device.profile.kind in OBSERVED_ONLY:
             raise ActionError(f"{device.name}: a {device.profile.kind} is observed and never written to")
+        assert isinstance(point, WritablePoint)
         health, loop = self.health[device.name], asyncio.get_running_loop()
         raw = point.encode(value)
         if (

@@ -8,7 +8,7 @@ code: one function calls a codec's `write`, and one calls that.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,17 +17,38 @@ from gateway.acting import acting_faults
 from gateway.action import Action, Gate
 from gateway.app import PROTOCOLS
 from gateway.clock import SystemClock
+from gateway.codec import Ask, Limits
+from gateway.codec.gatt import Gatt, GattPlace
+from gateway.codec.mbus import Mbus
+from gateway.codec.slcan import COMMANDS
 from gateway.condition import Picture
-from gateway.errors import ActionError, ProfileError, SiteError
+from gateway.errors import ActionError, LinkError, ProfileError, Refused, SiteError
+from gateway.link import Traffic
 from gateway.link.tcp import TcpLink
 from gateway.permit import Ledger, Origin, Permit
 from gateway.poll import PolledBus
 from gateway.profile import OBSERVED_ONLY, PolledProfile, load_profile, parse_profile
-from gateway.site import Site, parse_site
+from gateway.site import SPOKEN_ON, Device, Site, parse_site
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = ROOT / "device_profiles"
 FILES = sorted(PROFILES.glob("*/*.toml"))
+
+
+class Silent:
+    """A link on which whatever is asked is kept, and nothing answers."""
+
+    def __init__(self) -> None:
+        self.traffic, self.sent = Traffic(), list[bytes]()
+
+    async def exchange(self, ask: Ask) -> bytes:
+        self.sent.append(ask.request)
+        raise LinkError("nothing may be asked here")
+
+    async def close(self) -> None:
+        pass
+
+
 LIFTS = [
     name
     for file in FILES
@@ -99,6 +120,49 @@ async def test_permit_gate_and_bus_refuse_every_point_of_a_lift(name: str) -> No
         with pytest.raises(ActionError, match="observed and never written to"):
             await bus.write(device, point, 0.0)
         assert bus.link.traffic.requests == 0
+
+
+@pytest.mark.parametrize("kind", OBSERVED_ONLY)
+@pytest.mark.parametrize("name", [f"{file.parent.name}/{file.stem}" for file in FILES])
+async def test_any_device_that_were_a_lift_could_not_be_written_to_by_any_codec(name: str, kind: str) -> None:
+    """Over every profile there is: were its device a lift, its file would not load with a write, and a device that was
+    forged past the loader is refused on every bus that speaks its protocol, before a byte leaves."""
+    profile = load_profile(PROFILES, name)
+    text = (PROFILES / f"{name}.toml").read_text("utf-8")
+    assert f'\nkind = "{profile.kind}"\n' in text
+    if any(point.write for point in profile.point) or profile.setup or getattr(profile, "clock", None):
+        with pytest.raises(ProfileError, match="observed and never written to"):
+            parse_profile(text.replace(f'\nkind = "{profile.kind}"\n', f'\nkind = "{kind}"\n', 1), name)
+    forged = profile.model_copy(update={"kind": kind})
+    address: int | str = "A4:C1:38:00:00:01" if profile.protocol in ("bthome", "ruuvi", "gatt") else 1
+    device = Device("cabine", name, forged, "b", address, "", 60.0, {point.name: point for point in profile.point})
+    spoken = 0
+    for bus_protocol, protocol in PROTOCOLS.items():
+        if profile.protocol not in SPOKEN_ON[bus_protocol]:
+            continue
+        spoken += 1
+        if isinstance(protocol.codec, Mapping):
+            assert not hasattr(protocol.codec[profile.protocol](device), "write"), "what is heard has no way to write"
+            continue
+        link = Silent()
+        bus = PolledBus("b", link, protocol.codec(), [device], SystemClock(), print)
+        for point in device.points.values():
+            with pytest.raises(ActionError, match="observed and never written to"):
+                await bus.write(device, point, 1.0)
+        assert link.sent == []
+    assert spoken, "swept on at least one bus"
+
+
+@pytest.mark.parametrize("codec", [Gatt(), Mbus()])
+def test_codecs_that_only_read_refuse_a_write_before_they_ask_anything(codec: Gatt | Mbus) -> None:
+    with pytest.raises(Refused, match="is read and never written to"):
+        codec.write(1, GattPlace(characteristic="2a6e", byte=0, size=2), b"\0", Limits())
+
+
+def test_an_adapter_on_a_lift_s_bus_is_only_ever_told_to_listen() -> None:
+    told = {command[:1] for command in COMMANDS}
+    assert told == {b"C", b"S", b"L", b"F"}, "close, bit rate, listen only, state"
+    assert not told & {b"O", b"t", b"T", b"r", b"R", b"W", b"M"}, "no open for sending, no frame, no filter"
 
 
 def test_no_street_takes_a_lift_for_a_lamp() -> None:
