@@ -68,20 +68,25 @@ class Schedule:
 
     def level_percent(self, time_s: float) -> float:
         """Light at `time_s` (UTC seconds), percent of full."""
-        percent = self.daytime
-        for change in self.night(self._noon(time_s)):
-            if change.time_s > time_s:
-                break
-            percent = change.percent
+        percent, noon = self.daytime, self._noon(time_s)
+        # Where the sun does not rise, one night begins where the other ends, and the clock shows noon sooner or later.
+        for days in (-1, 0, 1):
+            for change in self.night(noon + timedelta(days=days)):
+                if change.time_s > time_s:
+                    return percent
+                percent = change.percent
         return percent
 
     def next_change(self, time_s: float) -> Change | None:
         """The first change of level after `time_s`; None when there is none within three days."""
         now, noon = self.level_percent(time_s), self._noon(time_s)
-        for days in range(3):
+        for days in range(-1, 3):
             for change in self.night(noon + timedelta(days=days)):
                 if change.time_s > time_s and change.percent != now:
-                    return change
+                    # Where the sun does not rise, one night ends in the instant in which the next begins.
+                    percent = self.level_percent(change.time_s)
+                    if percent != now:
+                        return Change(change.time_s, percent)
         return None
 
     def segments(self, start_s: float, end_s: float) -> Iterator[tuple[float, float, float]]:

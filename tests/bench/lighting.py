@@ -13,6 +13,7 @@ import math
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -47,24 +48,45 @@ HOUR_S, DAY_S = 3600.0, 86_400.0
 WEEK_S = 7 * DAY_S
 EDGE_S = 60.0
 """Two computations of a sunset may differ by a minute (NOAA); within that of an edge no decision is wrong."""
-PLACES = {"Dunkerque": (51.03, 2.37), "Besançon": (47.24, 6.02), "Brest": (48.39, -4.49), "Bonifacio": (41.39, 9.16)}
+PLACES = {
+    "Dunkerque": Place(51.03, 2.37, PARIS),
+    "Besançon": Place(47.24, 6.02, PARIS),
+    "Brest": Place(48.39, -4.49, PARIS),
+    "Bonifacio": Place(41.39, 9.16, PARIS),
+    "Saint-Denis (La Réunion)": Place(-20.88, 55.45, ZoneInfo("Indian/Reunion")),
+    "Cayenne": Place(4.92, -52.31, ZoneInfo("America/Cayenne")),
+    "Saint-Pierre": Place(46.78, -56.17, ZoneInfo("America/Miquelon")),
+    "Papeete": Place(-17.54, -149.57, ZoneInfo("Pacific/Tahiti")),
+    "Nouméa": Place(-22.27, 166.45, ZoneInfo("Pacific/Noumea")),
+}
+"""A decree applies overseas too: other hemispheres, and clocks that never change or change on other days."""
+POLAR = {
+    "Tromsø": Place(69.65, 18.96, ZoneInfo("Europe/Oslo")),
+    "Longyearbyen": Place(78.22, 15.65, ZoneInfo("Arctic/Longyearbyen")),
+    "Dumont-d'Urville": Place(-66.66, 140.00, ZoneInfo("Antarctica/DumontDUrville")),
+}
+"""Where the sun does not set for weeks, and does not rise."""
+HORIZON_DEG, DOUBT_DEG = -0.833, 0.3
+"""Height of the sun's centre at sunset; so near to it two computations may differ (a minute is 0.25 degrees at the most)."""
 
 YEAR_LIMIT_S, DECISION_LIMIT_MS, PRESENCE_LIMIT_MS = 60.0, 50.0, 500.0
 
-LAW: dict[str, tuple[str, str]] = {
-    # category: (off, on again), written out from published summaries of the decree; E: the end of the activity
-    "a": ("", ""),
-    "a/clos": ("E+1", "morning"),
-    "b/patrimoine": ("01:00", "dusk"),
-    "b/parc": ("E+1", "dusk"),
-    "c": ("", ""),
-    "d/facade": ("01:00", "dusk"),
-    "d/vitrine": ("later of 01:00, E+1", "morning"),
-    "d/interieur": ("E+1", "morning"),
-    "e": ("E+2", "morning"),
-    "f": ("", ""),
-    "g": ("E+1", "morning"),
+LAW: dict[str, tuple[str, str, str]] = {
+    # category: (off, on again, lit by day?), written out from published summaries of the decree; E: the end of the activity
+    "a": ("", "", "yes"),
+    "a/clos": ("E+1", "morning", "yes"),
+    "b/patrimoine": ("01:00", "dusk", "no"),
+    "b/parc": ("E+1", "dusk", "no"),
+    "c": ("", "", "yes"),
+    "d/facade": ("01:00", "dusk", "no"),
+    "d/vitrine": ("later of 01:00, E+1", "morning", "yes"),
+    "d/interieur": ("E+1", "morning", "yes"),
+    "e": ("E+2", "morning", "no"),
+    "f": ("", "", "yes"),
+    "g": ("E+1", "morning", "yes"),
 }
+BY_DAY = 25.0
+"""What the streets of the check are told by day, as nobody would: only so it shows who may not be lit then."""
 SLOTS = (("dusk", 100.0), ("22:15", 60.0), ("00:30", 30.0), ("05:15", 80.0))
 
 
@@ -72,6 +94,7 @@ def run(seed: int = 11, lamps: int = 200, checks: int = 40_000, nights: int = 20
     """All figures, and those that were missed."""
     found = {
         "decisions": decisions(seed, checks),
+        "beyond_the_polar_circles": polar(seed, checks // 4),
         "year": year(seed, lamps),
         "thousand_lamps": thousand_lamps(),
         "presence_to_light": presence_to_light(seed, nights, presses),
@@ -84,6 +107,8 @@ def missed(found: dict[str, Any]) -> list[str]:
     said = []
     if wrong := found["decisions"]["wrong"]:
         said.append(f"{wrong} decisions of {found['decisions']['checked']} differ from the independent computation")
+    if wrong := found["beyond_the_polar_circles"]["wrong"]:
+        said.append(f"{wrong} decisions beyond the polar circles differ from where the sun stands")
     if found["decisions"]["worst_edge_s"] >= EDGE_S:
         said.append(f"a switching time is {found['decisions']['worst_edge_s']} s off")
     if (seconds := found["year"]["seconds"]) >= YEAR_LIMIT_S:
@@ -100,14 +125,14 @@ def missed(found: dict[str, Any]) -> list[str]:
 # -- decisions, checked against an independent computation ---------------------------------------------------------------
 
 
-def decisions(seed: int, checks: int) -> dict[str, Any]:
+def decisions(seed: int, checks: int, categories: Sequence[str] = tuple(LAW)) -> dict[str, Any]:
     """Random instants of a year, places, categories, hours of activity; and every sunset and sunrise of a year."""
     chance = Random(seed)
     wrong: list[str] = []
     near = 0
     for _ in range(checks // 200):
         name = chance.choice(list(PLACES))
-        category = chance.choice(list(LAW))
+        category = chance.choice(categories)
         begin, end = chance.choice(
             (("08:00", "19:30"), ("05:30", "14:00"), ("18:00", "02:00"), ("09:00", "18:00"), ("06:00", "22:45"))
         )
@@ -120,7 +145,7 @@ def decisions(seed: int, checks: int) -> dict[str, Any]:
                 continue
             ours, theirs = street.decide(Picture(time_s)).percent, judge.percent(time_s)
             if ours != theirs:
-                when = datetime.fromtimestamp(time_s, PARIS).isoformat()
+                when = datetime.fromtimestamp(time_s, PLACES[name].zone).isoformat()
                 wrong.append(f"{name} {category} {begin}-{end} {when}: {ours} %, expected {theirs} %")
     return {
         "checked": checks // 200 * 200 - near,
@@ -128,51 +153,82 @@ def decisions(seed: int, checks: int) -> dict[str, Any]:
         "wrong": len(wrong),
         "examples": wrong[:5],
         "worst_edge_s": round(max(_edges()), 1),
+        "places": list(PLACES),
     }
+
+
+def polar(seed: int, checks: int) -> dict[str, Any]:
+    """Random instants of a year: lit exactly where astral's sun is below the horizon, whatever day and night are there."""
+    chance = Random(seed)
+    found = {"checked": 0, "left_out_near_the_horizon": 0, "without_a_sunset": 0, "without_a_sunrise": 0, "wrong": 0}
+    examples = []
+    for name, place in POLAR.items():
+        observer = astral.Observer(place.latitude, place.longitude)
+        entry = LightingEntry.model_validate(
+            {"name": "rue", "lamps": ["l/level"], "slot": [{"from": "dusk", "level": 100}]}
+        )
+        street = Street(entry, place, {"l/level": "%"})
+        for time_s in sorted(_instant(chance) for _ in range(checks // len(POLAR))):
+            when = datetime.fromtimestamp(time_s, UTC)
+            height = astral.sun.elevation(observer, when, with_refraction=False)
+            if abs(height - HORIZON_DEG) < DOUBT_DEG:
+                found["left_out_near_the_horizon"] += 1
+                continue
+            found["checked"] += 1
+            noon = place.local(time_s).date()
+            dawn_s, dusk_s = place.sun_s(noon)
+            found["without_a_sunset"] += dusk_s - dawn_s > DAY_S - 120
+            found["without_a_sunrise"] += dusk_s - dawn_s < 120
+            lit = street.decide(Picture(time_s)).percent > 0
+            if lit is not (height < HORIZON_DEG):
+                found["wrong"] += 1
+                examples.append(
+                    f"{name} {when.isoformat()}: {'lit' if lit else 'dark'}, the sun is at {height:.2f} degrees"
+                )
+    return {**found, "examples": examples[:5]}
 
 
 def _instant(chance: Random) -> float:
     return datetime(2026, 1, 1, tzinfo=UTC).timestamp() + chance.uniform(0, 365 * DAY_S)
 
 
-def _street(
-    where: tuple[float, float], category: str, activity: tuple[str, str], derogation: tuple[date, date] | None
-) -> Street:
+def _street(place: Place, category: str, activity: tuple[str, str], derogation: tuple[date, date] | None) -> Street:
     orders = [{"id": "AM-1", "from": derogation[0], "to": derogation[1]}] if derogation else []
     entry = LightingEntry.model_validate(
         {
             "name": "rue", "lamps": ["l/level"], "category": category, "activity": activity, "derogation": orders,
-            "slot": [{"from": at, "level": level} for at, level in SLOTS],
+            "slot": [{"from": at, "level": level} for at, level in (*SLOTS, ("dawn", BY_DAY))],
         }
     )  # fmt: skip
-    return Street(entry, Place(*where, PARIS), {"l/level": "%"})
+    return Street(entry, place, {"l/level": "%"})
 
 
 class _Independent:
     """What a street is to give, from scratch: naive local times turned to UTC one by one, astral, and LAW."""
 
     def __init__(
-        self, where: tuple[float, float], category: str, activity: tuple[str, str], derogation: tuple[date, date] | None
+        self, place: Place, category: str, activity: tuple[str, str], derogation: tuple[date, date] | None
     ) -> None:
-        self.observer = astral.Observer(*where)
-        self.off, self.on = LAW[category]
+        self.observer, self.zone = astral.Observer(place.latitude, place.longitude), place.zone
+        self.off, self.on, self.by_day = LAW[category]
         self.activity, self.derogation = activity, derogation
         self._suns: dict[tuple[date, bool], float] = {}
 
     def sun(self, day: date, dusk: bool) -> float:
         if (day, dusk) not in self._suns:
             find = astral.sun.sunset if dusk else astral.sun.sunrise
-            self._suns[day, dusk] = find(self.observer, day, tzinfo=PARIS).timestamp()
+            self._suns[day, dusk] = find(self.observer, day, tzinfo=self.zone).timestamp()
         return self._suns[day, dusk]
 
-    @staticmethod
-    def wall(day: date, at: str, plus_days: int = 0) -> float:
+    def wall(self, day: date, at: str, plus_days: int = 0) -> float:
         hour, minute = at.split(":")
-        then = datetime(day.year, day.month, day.day, int(hour), int(minute), tzinfo=PARIS) + timedelta(days=plus_days)
+        then = datetime(day.year, day.month, day.day, int(hour), int(minute), tzinfo=self.zone) + timedelta(
+            days=plus_days
+        )
         return then.timestamp()
 
     def curfew(self, night: date) -> tuple[float, float] | None:
-        if not self.off or (self.derogation and self.derogation[0] <= night <= self.derogation[1]):
+        if not self.off or self.lifted(night):
             return None
         begin, end = self.activity
         ended = self.wall(night, end, 0 if end > begin else 1)
@@ -184,7 +240,7 @@ class _Independent:
         return off, min(self.wall(night, "07:00", 1), self.wall(night, begin, 1) - HOUR_S)
 
     def percent(self, time_s: float) -> float:
-        today = datetime.fromtimestamp(time_s, PARIS).date()
+        today = datetime.fromtimestamp(time_s, self.zone).date()
         for night in (today - timedelta(days=2), today - timedelta(days=1), today):
             dark = self.curfew(night)
             if dark is not None and dark[0] <= time_s < dark[1]:
@@ -193,7 +249,10 @@ class _Independent:
             dusk, dawn = self.sun(night, True), self.sun(night + timedelta(days=1), False)
             if dusk <= time_s < dawn:
                 return self._slot(night, time_s)
-        return 0.0
+        return BY_DAY if self.by_day == "yes" or self.lifted(today) else 0.0
+
+    def lifted(self, day: date) -> bool:
+        return self.derogation is not None and self.derogation[0] <= day <= self.derogation[1]
 
     def _slot(self, night: date, time_s: float) -> float:
         """The slot whose local time passed last, of those from noon on; the evening's before."""
@@ -205,7 +264,7 @@ class _Independent:
         return level
 
     def near_an_edge(self, time_s: float) -> bool:
-        day = datetime.fromtimestamp(time_s, PARIS).date()
+        day = datetime.fromtimestamp(time_s, self.zone).date()
         days = [day + timedelta(days=shift) for shift in (-1, 0, 1)]
         return any(abs(time_s - self.sun(one, dusk)) <= EDGE_S for one in days for dusk in (True, False))
 
@@ -213,13 +272,13 @@ class _Independent:
 def _edges() -> list[float]:
     """How far our switching on and off is from astral's, every day of a year at each place, in seconds."""
     off = []
-    for where in PLACES.values():
-        place, observer = Place(*where, PARIS), astral.Observer(*where)
+    for place in PLACES.values():
+        observer = astral.Observer(place.latitude, place.longitude)
         for number in range(365):
             day = date(2026, 1, 1) + timedelta(days=number)
             dawn_s, dusk_s = place.sun_s(day)
-            off.append(abs(dawn_s - astral.sun.sunrise(observer, day, tzinfo=PARIS).timestamp()))
-            off.append(abs(dusk_s - astral.sun.sunset(observer, day, tzinfo=PARIS).timestamp()))
+            off.append(abs(dawn_s - astral.sun.sunrise(observer, day, tzinfo=place.zone).timestamp()))
+            off.append(abs(dusk_s - astral.sun.sunset(observer, day, tzinfo=place.zone).timestamp()))
     return off
 
 

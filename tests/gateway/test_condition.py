@@ -96,6 +96,20 @@ def test_hours_that_the_change_of_the_clock_takes_away_or_gives_twice() -> None:
     assert inside == [], "in March there is none"
 
 
+@pytest.mark.parametrize("start", ["2026-03-29T01:30", "2026-10-25T01:30", "2026-11-29T01:30"])
+def test_what_must_last_lasts_as_long_when_the_clock_changes(start: str) -> None:
+    """Hours go by the clock on the wall, durations by seconds: two hours are two hours in the night of the change too."""
+    hot = condition(point="a/x", above=5, lasting="2h")
+    night = condition(between=("01:30", "09:00"), lasting="2h")
+    begun_s = at(start)
+    for one in (hot, night):
+        assert one.holds(Picture(begun_s, {"a/x": 6.0})) is False
+        due_s = begun_s + 7200
+        assert one.wakes_s(begun_s) <= due_s
+        assert one.holds(Picture(due_s - 1, {"a/x": 6.0})) is False
+        assert one.holds(Picture(due_s, {"a/x": 6.0})) is True
+
+
 @given(
     st.integers(0, 400 * 86400), st.sampled_from(["dusk", "dawn", "06:00", "23:30"]), st.sampled_from(["04:15", "dawn"])
 )

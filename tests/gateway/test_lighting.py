@@ -141,3 +141,39 @@ def test_light_that_dali_cannot_give() -> None:
         arc_power_level(100.1)
     with pytest.raises(ValueError, match="0 to 254"):
         light_percent(255)
+
+
+@pytest.mark.parametrize(
+    ("place", "latitude", "longitude", "zone"),
+    [("Tromsø", 69.65, 18.96, "Europe/Oslo"), ("Longyearbyen", 78.22, 15.65, "Arctic/Longyearbyen")],
+)
+def test_in_the_polar_night_it_is_lit_at_noon_too_whether_the_clock_is_ahead_of_the_sun_or_behind(
+    place: str, latitude: float, longitude: float, zone: str
+) -> None:
+    street = Schedule((Slot("dusk", 100), Slot("22:00", 50)), latitude, longitude, ZoneInfo(zone))
+    for day in (date(2026, 1, 5), date(2026, 11, 30), date(2026, 12, 21)):
+        noon = datetime(day.year, day.month, day.day, 12, tzinfo=ZoneInfo(zone))
+        for minute in range(-60, 61):
+            time_s = (noon + timedelta(minutes=minute)).timestamp()
+            assert street.level_percent(time_s) in (100, 50), (place, day, minute)
+            change = street.next_change(time_s)
+            assert change is None or change.percent == street.level_percent(change.time_s) != street.level_percent(
+                time_s
+            )
+    june = datetime(2026, 6, 21, tzinfo=ZoneInfo(zone)).timestamp()
+    assert {street.level_percent(june + 600 * step) for step in range(144)} == {0}, "in midsummer there is no night"
+    assert street.next_change(june) is None
+
+
+@pytest.mark.parametrize(("night", "hours"), [("2026-03-28", 9), ("2026-10-24", 11), ("2026-11-28", 10)])
+def test_a_night_in_which_the_clock_changes_is_an_hour_shorter_or_longer_between_two_local_times(
+    night: str, hours: int
+) -> None:
+    street = Schedule((Slot("dusk", 100), Slot("20:00", 80), Slot("06:00", 90)), 47.24, 6.02, PARIS)
+    day = date.fromisoformat(night)
+    spans = [
+        end_s - start_s
+        for start_s, end_s, percent in street.segments(at(f"{night}T12:00"), at(f"{day + timedelta(days=1)}T12:00"))
+        if percent == 80
+    ]
+    assert spans == [hours * 3600]
