@@ -2,7 +2,7 @@
 # Puts the gateway on a Debian or a Raspberry Pi OS of 64 bits, from this checkout. It may be run again at any time.
 #   sudo sh install.sh                   installs, or upgrades; the site file and the data stay
 #   sudo sh install.sh --offline FOLDER  the same from wheels in a folder, without a network (gateway/system/deb.sh --wheels)
-#   sudo sh install.sh --job FILE        the same, with the office's job file: then the label's code is all that a claim takes
+#   sudo sh install.sh --job FILE        the same, with the office's job file, and the Wi-Fi beside it: then a claim takes the label alone
 #   sudo sh install.sh --back            back to the version before
 #   sudo sh install.sh --remove          takes program and service away; the site file and the data stay
 #   sudo sh install.sh --purge           takes these away, too
@@ -23,6 +23,7 @@ while [ $# -gt 0 ]; do
 done
 opt=$root/opt/guet etc=$root/etc/guet var=$root/var/lib/guet
 unit=$root/etc/systemd/system/guet.service rules=$root/etc/udev/rules.d/60-guet.rules
+networks=$root/etc/NetworkManager/system-connections
 
 say() { echo "Guet : $1 / $2" >&2; }
 live() { [ -z "$root" ]; }                       # a real machine, not a folder
@@ -66,7 +67,7 @@ case "$what" in
         ;;
     purge)
         remove_program
-        rm -rf "$etc" "$var"
+        rm -rf "$etc" "$var" "$networks/guet.nmconnection"
         if live; then userdel guet 2>/dev/null || true; fi
         say "retiré, avec ses données" "removed, with its data"
         exit 0
@@ -148,7 +149,15 @@ export GUET_HOME="$opt/current/share/guet"
 exec "$opt/current/bin/guet" "\$@"
 EOF
 chmod 755 "$root/usr/local/bin/guet"
-if [ -n "$job" ]; then cp "$job" "$etc/job.guet"; fi
+if [ -n "$job" ]; then
+    cp "$job" "$etc/job.guet"
+    # The Wi-Fi on its label, where the office's file for it lies beside the job, and NetworkManager is there to have it.
+    wifi=$(dirname "$job")/wifi-$(basename "$job" .guet).nmconnection
+    if [ -f "$wifi" ] && [ -d "$networks" ]; then
+        (umask 077 && cp "$wifi" "$networks/guet.nmconnection")
+        if live; then nmcli connection reload 2>/dev/null || true; fi
+    fi
+fi
 if live; then
     chown root:guet "$etc" && chmod 770 "$etc"
     for file in environment job.guet; do

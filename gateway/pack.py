@@ -11,16 +11,18 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
 from pydantic import Field, ValidationError
 
 from gateway.alert import iso
 from gateway.errors import SealError
-from gateway.language import say
+from gateway.language import language, say
 from gateway.point import Closed
 from gateway.profile import sentences
 from gateway.seal import opened, sealed
@@ -140,13 +142,45 @@ def label_svg(label: Label) -> str:
         )
 
     rows = "".join(f'<text x="3" y="{y}" font-size="{size}">{escape(text)}</text>' for y, size, text in _rows(label))
-    wifi, page = say("1 rejoindre le Wi-Fi", "1 join the Wi-Fi"), say("2 ouvrir la page", "2 open the page")
+    wifi, page = _steps(label)
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" width="100mm" height="60mm" viewBox="0 0 100 60" '
         'font-family="Helvetica,Arial,sans-serif"><rect width="100" height="60" fill="#fff"/>'
         f"{rows}{code(label.wifi_text, 9, wifi)}{code(label.page_text, 58, page)}"
         f'<text x="25.5" y="57.5" font-size="3" text-anchor="middle">{escape(wifi)}</text>'
         f'<text x="74.5" y="57.5" font-size="3" text-anchor="middle">{escape(page)}</text></svg>\n'
+    )
+
+
+def wifi_file(label: Label) -> str:
+    """The Wi-Fi on the label as a connection file of NetworkManager: the gateway's own, there where no other Wi-Fi that it
+    knows is, beside whatever its cable does. As secret as the label."""
+    host = urlsplit(label.address).hostname or ""
+    address = host if re.fullmatch(r"\d+(\.\d+){3}", host) else urlsplit(PAGE_ADDRESS).hostname
+    return (
+        "[connection]\nid=guet\ntype=wifi\nautoconnect-priority=-10\n\n"
+        f"[wifi]\nmode=ap\nband=bg\nssid={_in_keyfile(label.wifi).replace(';', chr(92) * 2 + ';')}\n\n"
+        f"[wifi-security]\nkey-mgmt=wpa-psk\npsk={_in_keyfile(label.wifi_password)}\n\n"
+        f"[ipv4]\naddress1={address}/24\nmethod=shared\n\n[ipv6]\nmethod=disabled\n"
+    )
+
+
+def label_html(label: Label) -> str:
+    """The label as a page: seen with a word of what it is, printed as the label alone, on its size or on any paper."""
+    title = say(f"Étiquette de la passerelle {label.gateway}", f"Label of gateway {label.gateway}")
+    words = say(
+        "À imprimer à 100 %, sans marges, sur une étiquette de 100 × 60 mm ou sur du papier. Elle porte les secrets : sur "
+        "l'armoire, et nulle part ailleurs. Effacez ce fichier ensuite.",
+        "Print at 100 %, without margins, on a label of 100 × 60 mm or on paper. It bears the secrets: on the cabinet, and "
+        "nowhere else. Delete this file afterwards.",
+    )
+    return (
+        f'<!doctype html>\n<html lang="{language()}"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>'
+        "@page{size:100mm 60mm;margin:0}body{margin:0;font:1.1rem/1.5 Helvetica,Arial,sans-serif;background:#fff;color:#111}"
+        "main{padding:1rem;max-width:40rem}main>svg{display:block;max-width:100%;outline:1px dashed #666}"
+        "@media print{header{display:none}main{padding:0;max-width:none}main>svg{outline:none}}</style></head>"
+        f"<body><main><header><h1>{escape(title)}</h1><p>{escape(words)}</p></header>\n{label_svg(label)}</main></body></html>\n"
     )
 
 
@@ -164,10 +198,16 @@ def label_pdf(label: Label) -> bytes:
         matrix = [list(row) for row in segno.make(text, error="m", micro=False).matrix]
         sheet.squares(matrix, MARGIN + at * 220, 200)
     sheet.skip(206)
-    sheet.row(
-        (say("1 rejoindre le Wi-Fi", "1 join the Wi-Fi"), say("2 ouvrir la page", "2 open the page")), (220, 290), 10
-    )
+    sheet.row(_steps(label), (220, 290), 10)
     return sheet.finished()
+
+
+def _steps(label: Label) -> tuple[str, str]:
+    """What stands below the two QR codes."""
+    return (
+        say("1 rejoindre le Wi-Fi", "1 join the Wi-Fi"),
+        say(f"2 ouvrir {label.address}", f"2 open {label.address}"),
+    )
 
 
 def _rows(label: Label) -> list[tuple[float, float, str]]:
@@ -192,3 +232,9 @@ def _scrypt(secret: str, salt: bytes) -> bytes:
 def _escaped(text: str) -> str:
     """As the Wi-Fi text of QR codes wants it."""
     return "".join(f"\\{char}" if char in '\\;,:"' else char for char in text)
+
+
+def _in_keyfile(text: str) -> str:
+    """As a value of such a file wants it."""
+    text = text.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    return "\\s" + text[1:] if text.startswith(" ") else text

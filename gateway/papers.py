@@ -14,7 +14,7 @@ from gateway.claim import REQUEST, Claimed, claim, claimed, state_words, take_ce
 from gateway.clock import SystemClock
 from gateway.errors import SealError, WishError
 from gateway.language import say
-from gateway.pack import MAX_JOB_BYTES, PAGE_ADDRESS, job_file, label_pdf, label_svg, new_label
+from gateway.pack import MAX_JOB_BYTES, PAGE_ADDRESS, job_file, label_html, label_pdf, label_svg, new_label, wifi_file
 from gateway.report import verify
 from gateway.seal import MAX_BYTES, fingerprint, own_key, public_pem
 from gateway.site_file import checked
@@ -84,7 +84,9 @@ def pack_verb(argv: list[str]) -> int:
                     address=options.address.rstrip("/"))  # fmt: skip
     job = job_file(key, site.gateway.id, text, label, by=options.by, now_s=time.time(), token=options.token)
     made = {f"{site.gateway.id}.guet": job, f"label-{site.gateway.id}.svg": label_svg(label).encode(),
-            f"label-{site.gateway.id}.pdf": label_pdf(label)}  # fmt: skip
+            f"label-{site.gateway.id}.html": label_html(label).encode(),
+            f"label-{site.gateway.id}.pdf": label_pdf(label),
+            f"wifi-{site.gateway.id}.nmconnection": wifi_file(label).encode()}  # fmt: skip
     try:
         options.out.mkdir(parents=True, exist_ok=True)
         for name, content in made.items():
@@ -100,8 +102,8 @@ def pack_verb(argv: list[str]) -> int:
     for path in written:
         print(path)
     print(say(f"signé par le bureau {office}", f"signed by the office {office}"))
-    print(say("L'étiquette porte les secrets : sur l'armoire, nulle part ailleurs.",
-              "The label bears the secrets: on the cabinet, and nowhere else."))  # fmt: skip
+    print(say("L'étiquette et le fichier wifi portent les secrets : sur l'armoire, sur la passerelle, pas ailleurs.",
+              "The label and the wifi file bear the secrets: on the cabinet, on the gateway, nowhere else."))  # fmt: skip
     return FINE
 
 

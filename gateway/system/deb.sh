@@ -78,7 +78,7 @@ cat >"$tree/DEBIAN/postrm" <<'EOF'
 #!/bin/sh
 set -e
 if [ "$1" = purge ]; then
-    rm -rf /etc/guet /var/lib/guet
+    rm -rf /etc/guet /var/lib/guet /etc/NetworkManager/system-connections/guet.nmconnection
     userdel guet 2>/dev/null || true
 fi
 EOF

@@ -39,7 +39,18 @@ from gateway.claim import (
 from gateway.clock import SystemClock
 from gateway.errors import GuetError, SealError, SiteError, WishError
 from gateway.outbox import Outbox
-from gateway.pack import ALPHABET, MAX_JOB_BYTES, Label, job_file, label_pdf, label_svg, new_label, read_job
+from gateway.pack import (
+    ALPHABET,
+    MAX_JOB_BYTES,
+    Label,
+    job_file,
+    label_html,
+    label_pdf,
+    label_svg,
+    new_label,
+    read_job,
+    wifi_file,
+)
 from gateway.patience import FREE_TRIES
 from gateway.seal import own_key, public_pem, sealed
 from gateway.store import Store
@@ -274,7 +285,25 @@ def test_the_label_says_what_phones_understand() -> None:
     svg = label_svg(label)
     assert svg.count("<title>") == 2
     assert "L'Isle &lt;&amp;&gt;" in svg
+    assert "2 ouvrir http://10.42.0.1<" in svg
+    page = label_html(label)
+    assert label_svg(label) in page
+    assert "@page{size:100mm 60mm;margin:0}" in page
+    assert "<h1>Étiquette de la passerelle edge-0042</h1>" in page
     assert label_pdf(label).startswith(b"%PDF")
+
+
+def test_the_wifi_of_the_label_is_a_connection_file_as_networkmanager_writes_it() -> None:
+    """The escaped lines are those of `nmcli --offline connection add ... ` (1.42) for the same texts."""
+    label = Label("edge-0042", "X", "c", "p", "L'Isle; été", "a b;c\\d\"e'12", "http://192.168.4.1:8080")
+    lines = wifi_file(label).splitlines()
+    assert r"ssid=L'Isle\\; été" in lines
+    assert r"""psk=a b;c\\d"e'12""" in lines
+    assert "address1=192.168.4.1/24" in lines
+    assert {"mode=ap", "key-mgmt=wpa-psk", "method=shared", "autoconnect-priority=-10"} <= set(lines)
+    plain = wifi_file(Label("edge-0042", "X", "c", "p", " x\n[y]", " z", "http://armoire.example"))
+    assert r"ssid=\sx\n[y]" in plain
+    assert "address1=10.42.0.1/24" in plain
 
 
 # The command
@@ -288,10 +317,12 @@ async def test_from_the_office_to_the_cabinet(office: Office, cabinet: Path, on_
     assert (code, err) == (0, "")
     assert sorted(path.name for path in stick.iterdir()) == [
         "edge-0042.guet",
+        "label-edge-0042.html",
         "label-edge-0042.pdf",
         "label-edge-0042.svg",
+        "wifi-edge-0042.nmconnection",
     ]
-    assert "L'étiquette porte les secrets" in out
+    assert "portent les secrets" in out
     label_code = re.search(r"code ([2-9A-Z]{4}-[2-9A-Z]{4})", (stick / "label-edge-0042.svg").read_text("utf-8"))
     assert label_code
     job = str(stick / "edge-0042.guet")
