@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,8 +116,8 @@ def _tries(folder: Path) -> tuple[int, float]:
 def _may_try(folder: Path, now_s: float) -> None:
     failed, last_s = _tries(folder)
     if (wait_s := left_s(failed, last_s, now_s, FIRST_WAIT_S, LONGEST_WAIT_S)) > 0:
-        raise WishError(say(f"trop de codes faux ({failed}) : attendez encore {wait_s:.0f} s",
-                            f"too many wrong codes ({failed}): wait another {wait_s:.0f} s"))  # fmt: skip
+        raise WishError(say(f"trop de codes faux ({failed}) : attendez encore {math.ceil(wait_s)} s",
+                            f"too many wrong codes ({failed}): wait another {math.ceil(wait_s)} s"))  # fmt: skip
 
 
 def _count(folder: Path, now_s: float) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from dataclasses import asdict, replace
+from logging.handlers import SysLogHandler
 from pathlib import Path
 
 from gateway.app import home
@@ -20,6 +22,7 @@ from gateway.seal import MAX_BYTES, fingerprint, own_key, public_pem
 from gateway.site_file import checked
 from gateway.technician import FIELD_PROBLEM, FINE, USAGE, add_by, parser_of, plain
 
+SYSTEM_LOG = "/dev/log"
 OFFICE_KEYS = Path.home() / ".local/share/guet-office"
 
 
@@ -127,6 +130,7 @@ def claim_verb(argv: list[str]) -> int:
     )
     add_by(parser)
     options = parser.parse_args(argv)
+    _log_to_the_system()
     try:
         if options.certificate is not None:
             return _certificate(options)
@@ -141,6 +145,15 @@ def claim_verb(argv: list[str]) -> int:
         return FIELD_PROBLEM
     _tell(done, options)
     return FINE
+
+
+def _log_to_the_system() -> None:
+    """What is refused is told to the person, and to the machine's log, which the gateway's own log is part of."""
+    handler: logging.Handler = logging.NullHandler()
+    if Path(SYSTEM_LOG).is_socket():
+        handler = SysLogHandler(SYSTEM_LOG, SysLogHandler.LOG_DAEMON)
+        handler.ident = "guet: "
+    logging.getLogger("gateway").addHandler(handler)
 
 
 def _tell(done: Claimed, options: argparse.Namespace) -> None:

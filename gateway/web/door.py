@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -70,10 +71,11 @@ class Door:
         name = words_given(say("nom", "name"), who, LONGEST_NAME)
         async with self._one_at_a_time:
             if (wait_s := self.patience.wait_s(self._now_s())) > 0:
-                log.warning("page: password refused unseen, %d were wrong, %.0f s to wait", self.patience.wrong, wait_s)
+                wait_s = math.ceil(wait_s)
+                log.warning("page: password refused unseen, %d were wrong, %d s to wait", self.patience.wrong, wait_s)
                 said = say(
-                    f"Trop de mots de passe faux ({self.patience.wrong}) : attendez encore {wait_s:.0f} s.",
-                    f"Too many wrong passwords ({self.patience.wrong}): wait another {wait_s:.0f} s.",
+                    f"Trop de mots de passe faux ({self.patience.wrong}) : attendez encore {wait_s} s.",
+                    f"Too many wrong passwords ({self.patience.wrong}): wait another {wait_s} s.",
                 )
                 raise TooSoon(said, wait_s)
             role = await asyncio.to_thread(role_of, self.folder, password)
