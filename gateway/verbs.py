@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gateway.alert import iso
 from gateway.app import budgets, home, read_site
@@ -21,6 +22,9 @@ from gateway.errors import SiteError, collecting
 from gateway.language import say
 from gateway.service import Life, Service, alone, bound_socket
 from gateway.site import Can, Serial, Site, load_site
+
+if TYPE_CHECKING:
+    from gateway.reaction import Reaction
 
 
 def run(argv: list[str]) -> int:
@@ -115,7 +119,11 @@ def plan(argv: list[str]) -> int:
     parser.add_argument("site", type=Path, metavar="SITE.toml")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
-    found = budgets(load_site(options.site, home() / "device_profiles"))
+    from gateway.reaction import reactions  # `run` need not carry it
+
+    site = load_site(options.site, home() / "device_profiles")
+    found = budgets(site)
+    seen = reactions(site, found)
     if options.json:
         body = [
             {
@@ -123,6 +131,11 @@ def plan(argv: list[str]) -> int:
                 "use": round(one.use, 4),
                 "cycle_s": round(one.cycle_s, 4),
                 "devices": [asdict(s) for s in one.shares],
+                "presence": [
+                    asdict(reaction) | {"worst_s": round(reaction.worst_s, 3)}
+                    for reaction in seen
+                    if reaction.bus == one.bus
+                ],
             }
             for one in found
         ]
@@ -139,7 +152,21 @@ def plan(argv: list[str]) -> int:
                 print(
                     f"  {share.device:<24} {rate:>12}  {share.busy_s * 1000:7.1f} ms  {share.use:7.2%}  {share.priority}"
                 )
+        for reaction in seen:
+            print(_reaction_line(reaction))
     refused = [refusal for one in found if (refusal := one.refusal())]
     for refusal in refused:
         sys.stderr.write(f"{refusal}\n")
     return 1 if refused else 0
+
+
+def _reaction_line(found: Reaction) -> str:
+    """How long a street may take to light, for people."""
+    if found.asked_s is None:
+        how = say("parle de lui-même", "speaks by itself")
+    else:
+        how = say(f"demandé toutes les {found.asked_s:g} s", f"asked every {found.asked_s:g} s")
+    return say(
+        f"rue {found.street} : de la présence à la lumière, {found.worst_s:.2f} s au pire ({found.point} {how})",
+        f"street {found.street}: from presence to light, {found.worst_s:.2f} s at worst ({found.point} {how})",
+    )
