@@ -272,6 +272,7 @@ async def _command(options: argparse.Namespace) -> int:
         shown = (
             "" if found.read_back is None else _say(f", relu {found.read_back:g}", f", read back {found.read_back:g}")
         )
+        shown += _say(f", jusqu'à {found.until}", f", until {found.until}") if found.until else ""
         said = _say(french.get(found.answer, found.answer), found.answer)
         print(
             f"{options.gateway} {options.point} : {said}{shown}{' : ' + found.error if found.error else ''} ({found.id})"

@@ -76,15 +76,23 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of a command. answer: accepted, refused, reverted; read_back: what the device showed afterwards."""
+    """What became of a command. answer: accepted, refused, reverted; read_back: what the device showed afterwards; until:
+    when it ends (ISO 8601), which may be sooner than was asked for; empty where it holds nothing."""
 
     id: str
     answer: str
     error: str
     read_back: float | None
+    until: str = ""
 
     def as_json(self) -> dict[str, Any]:
-        return {"command": self.id, "answer": self.answer, "error": self.error, "read_back": self.read_back}
+        return {
+            "command": self.id,
+            "answer": self.answer,
+            "error": self.error,
+            "read_back": self.read_back,
+            "until": self.until or None,
+        }
 
 
 async def command(log: Log, wish: Wish, key: Ed25519PrivateKey, within_s: float) -> Answer:
@@ -114,4 +122,6 @@ async def command(log: Log, wish: Wish, key: Ed25519PrivateKey, within_s: float)
             f"{wish.gateway}: expected an answer to command {id_} within {within_s:g} s, got none; is it connected, and "
             "does its site name a command_key? The command has expired by now"
         ) from None
-    return Answer(id_, str(said.get("answer")), str(said.get("error") or ""), shown.get("read_back"))
+    return Answer(
+        id_, str(said.get("answer")), str(said.get("error") or ""), shown.get("read_back"), str(said.get("until") or "")
+    )

@@ -1,18 +1,21 @@
 """Orders: what becomes of the platform's commands. Each is remembered on disk, carried out through the gate, and answered.
 
-The answer is an audit record, `what` "command": "accepted" (done, or let through as a dry run), "refused" with the reason,
-or "reverted" where the device did not confirm. It overtakes every backlog, and is never dropped; so that a flood of
-messages that are none, or repetitions, cannot fill the disk, of those only FORGED_AT_ONCE, and then one a minute, have an
-answer of their own, which says how many had none (`unanswered`).
+The answer is an audit record, `what` "command": "accepted" (done, `until` its lease ends, or let through as a dry run),
+"refused" with the reason, or "reverted" where the device did not confirm. It overtakes every backlog, and is never dropped;
+so that a flood of messages that are none, or repetitions, cannot fill the disk, of those only FORGED_AT_ONCE, and then one a
+minute, have an answer of their own, which says how many had none (`unanswered`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gateway.action import Action, Gate
+from gateway.alert import iso
 from gateway.allowance import Allowance
 from gateway.clock import Clock
 from gateway.command import Command, Desk
@@ -73,7 +76,7 @@ class Commands:
             self._tell(command, "refused", f"the id cannot be kept: {error}")
             return
         answer, why = await self._carried_out(command)
-        self._tell(command, answer, why)
+        self._tell(command, answer, why, self._until(command) if answer == "accepted" else {})
 
     async def _carried_out(self, command: Command) -> tuple[str, str]:
         """The answer to a command and its reason."""
@@ -102,7 +105,14 @@ class Commands:
             return "refused", str(error)
         return ("accepted", "") if done.confirmed or done.dry_run else ("reverted", done.error)
 
-    def _tell(self, command: Command, answer: str, why: str) -> None:
+    def _until(self, command: Command) -> dict[str, Any]:
+        """Until when it holds: the permit may give less than was asked for."""
+        hold = self._gate.ledger.holds.get(command.point)
+        if command.do != "set" or hold is None or hold.origin is not Origin.REMOTE:
+            return {}
+        return {"until": iso(self._clock.now() + hold.until_s - self._clock.monotonic())}
+
+    def _tell(self, command: Command, answer: str, why: str, more: Mapping[str, Any] = MappingProxyType({})) -> None:
         self._answer(
             {
                 "command": command.id,
@@ -113,6 +123,7 @@ class Commands:
                 "value": command.value,
                 "reason": command.reason,
                 "by": command.by,
+                **more,
             }
         )
 

@@ -194,6 +194,7 @@ def explained(site: Site) -> Iterator[str]:
     for number, rule in enumerate(site.rules, 1):
         yield f"  {number}. {rule.name}"
         yield from (f"     {line}" for line in _rule_lines(site, rule, permits))
+        yield from (f"     {line}" for line in _rank_lines(rule, site.rules[: number - 1]))
     for street in site.lighting.values():
         yield say(f"Rue {street.name} :", f"Street {street.name}:")
         yield from (f"  {line}" for line in _street_lines(street))
@@ -229,6 +230,19 @@ def _rule_lines(site: Site, rule: RuleEntry, permits: dict[str, Permit]) -> Iter
     for one in rule.unless:
         text = condition_text(one, english)
         yield say(f"sauf si {text}, ou si cela ne peut être su", f"unless {text}, or that cannot be known")
+
+
+def _rank_lines(rule: RuleEntry, before: Sequence[RuleEntry]) -> Iterator[str]:
+    """Whose value a point has when an earlier rule, which wants another, is active too."""
+    for earlier in before:
+        held = {setting.point: setting.value for setting in earlier.settings}
+        shared = [one.point for one in rule.settings if held.get(one.point, one.value) != one.value]
+        if shared:
+            points = ", ".join(shared)
+            yield say(
+                f"si {earlier.name} agit aussi, c'est elle qui l'emporte sur {points}",
+                f"where {earlier.name} is active too, that one has {points}",
+            )
 
 
 def _setting_text(site: Site, setting: Setting, permit: Permit) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from central.cli import main
+from gateway.alert import from_iso
 from tests.gateway.test_order import KEY, OTHER, SETPOINT, There, there
 
 pytestmark = pytest.mark.network
@@ -53,10 +54,15 @@ async def test_a_command_is_signed_carried_out_and_its_answer_printed_with_the_r
         assert platform.there.registers[SETPOINT] == 180
         hold = gateway.ledger.holds["cta/setpoint"]
         assert hold.until_s - hold.since_s == pytest.approx(1800)
+        assert from_iso(body["until"]) - gateway.clock.now() == pytest.approx(1800, abs=5)
         await asyncio.sleep(0.2)  # the permit's `every`
         status, said = await platform.says("17")
         assert (status, platform.there.registers[SETPOINT]) == (0, 170), said
         assert "relu 17" in said or "read back 17" in said
+        await asyncio.sleep(0.2)
+        status, said = await platform.says("18", "--for", "9h", "--json")
+        left_s = from_iso(json.loads(said)["until"]) - gateway.clock.now()
+        assert left_s == pytest.approx(7200, abs=5), "the permit gives two hours, and that is said"
         assert (await platform.says("--release"))[0] == 0
         await platform.there.until(lambda: platform.there.registers[SETPOINT] == 200)
 

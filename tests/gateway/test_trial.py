@@ -168,6 +168,23 @@ def test_a_site_explains_itself_in_french_and_english(
     assert any("when cta/extract_temperature above 25 (until 23) for 30min," in line for line in english)
 
 
+def test_it_says_which_of_two_rules_has_a_point_that_both_may_want(
+    site: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = (
+        '[[rule]]\nname = "{name}"\nwhen = [{{ between = ["20:00", "22:00"] }}]\n'
+        'set = [{{ point = "cta/setpoint", value = {to} }}]\n'
+    )
+    site.write_text(SITE.replace("[[lighting]]", more.format(name="soir", to=18) + "[[lighting]]"), encoding="utf-8")
+    monkeypatch.setenv("GUET_LANG", "fr")
+    assert main(["rules", "explain", str(site)]) == 0
+    told = capsys.readouterr().out
+    assert "si chaud agit aussi, c'est elle qui l'emporte sur cta/setpoint" in told
+    site.write_text(SITE.replace("[[lighting]]", more.format(name="soir", to=16) + "[[lighting]]"), encoding="utf-8")
+    assert main(["rules", "explain", str(site)]) == 0
+    assert "l'emporte sur" not in capsys.readouterr().out, "both want the same"
+
+
 BIN_SITE = """
 [gateway]
 id = "edge"
