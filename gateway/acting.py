@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
-from gateway.clash import out_of_reach, rule_faults
+from gateway.clash import out_of_reach, rule_faults, unpermitted
 from gateway.condition import ConditionEntry
 from gateway.gear import group_faults
 from gateway.permit import Origin, Permit, PermitEntry, merged, permit_faults, unwritable
@@ -107,6 +107,7 @@ def _wrong_input(key: str, point: str, units: tuple[str, ...], devices: Mapping[
 def _rules(entries: Entries, devices: Mapping[str, Known], untold: Collection[str], place: Place) -> Iterator[str]:
     """Faults of rules. What they are told to do together is judged for those that name only what there is."""
     sound = []
+    permits = {permit.point: permit for permit in permitted(entries, devices)}
     for rule in entries.rule:
         faults = [f".set: {fault}" for setting in rule.settings if (fault := unknown_point(setting.point, devices))
                   and setting.point.partition("/")[0] not in untold]  # fmt: skip
@@ -114,6 +115,8 @@ def _rules(entries: Entries, devices: Mapping[str, Known], untold: Collection[st
             for condition in conditions:
                 faults += [f".{key}: {fault}" for fault in _condition_faults(condition, entries, devices, untold)]
         yield from (f"rule {rule.name!r}{fault}" for fault in faults)
+        there = [one for one in rule.settings if not unknown_point(one.point, devices)]
+        yield from (f"rule {rule.name!r}.set: {fault}" for fault in unpermitted(there, permits))
         named = [*(s.point for s in rule.settings), *(c.point or c.lost for c in (*rule.when, *rule.unless))]
         if not faults and not any(point.partition("/")[0] in untold for point in named if point):
             sound.append(rule)
@@ -123,7 +126,6 @@ def _rules(entries: Entries, devices: Mapping[str, Known], untold: Collection[st
         for condition in (*rule.when, *rule.unless)
         if condition.point
     }
-    permits = {permit.point: permit for permit in permitted(entries, devices)}
     yield from rule_faults(sound, points, permits, place)
 
 

@@ -17,7 +17,7 @@ from gateway.hours import hours_of, joined, together, without, year
 from gateway.permit import Origin, Permit
 from gateway.plain import condition_text
 from gateway.point import AnyPoint
-from gateway.rulebook import RuleEntry
+from gateway.rulebook import RuleEntry, Setting
 from gateway.sun import Place
 
 Points = Mapping[str, AnyPoint]
@@ -31,7 +31,6 @@ def rule_faults(
     """What is wrong with rules whose points and watches are known. points: by name, those that they name."""
     for index, rule in enumerate(rules):
         where = f"rule {rule.name!r}"
-        yield from (f"{where}.set: {fault}" for fault in _unpermitted(rule, permits))
         why = _never(rule, points, place)
         if why:
             yield f"{where}: can never fire: {why}"
@@ -42,8 +41,9 @@ def rule_faults(
         yield from (f"{where}: {fault}" for fault in _overruled(rule, rules[:index], points, place))
 
 
-def _unpermitted(rule: RuleEntry, permits: Mapping[str, Permit]) -> Iterator[str]:
-    for setting in rule.settings:
+def unpermitted(settings: Sequence[Setting], permits: Mapping[str, Permit]) -> Iterator[str]:
+    """What of known points a rule may not set, or not to that value."""
+    for setting in settings:
         permit = permits.get(setting.point)
         if permit is None or Origin.RULE not in permit.by:
             yield f'{setting.point!r}: no [[permit]] allows a rule to write it; add one with by = ["rule"]'

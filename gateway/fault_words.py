@@ -228,10 +228,43 @@ FRENCH = {
     "of them":
         "{0} la règle d'avant {1} : quand celle-ci joue, l'autre a déjà mis {2} à {3} ; mettez celle-ci en premier, ou "
         "changez l'une des deux",
+    "contradicts the earlier rule {}: whenever this one fires that one has set {} to {} already; put this one first, or "
+    "change one of them":
+        "contredit la règle d'avant {0} : quand celle-ci joue, l'autre a déjà mis {1} à {2} ; mettez celle-ci en premier, "
+        "ou changez l'une des deux",
+    "repeats the earlier rule {}: whenever this one fires that one has set {} to {} already; put this one first, or change "
+    "one of them":
+        "répète la règle d'avant {0} : quand celle-ci joue, l'autre a déjà mis {1} à {2} ; mettez celle-ci en premier, ou "
+        "changez l'une des deux",
+    "contradicts the earlier rules {} together: whenever this one fires one of them has set {} already; put this one first, "
+    "or change one of them":
+        "contredit ensemble les règles d'avant {0} : quand celle-ci joue, l'une d'elles a déjà mis {1} ; mettez celle-ci en "
+        "premier, ou changez l'une d'elles",
+    "its hours never come together: {}": "ses heures ne se rencontrent jamais : {0}",
+    "{}, and {}, exclude each other": "{0} et {1} s'excluent",
+    "{} cannot be lost and be compared at once": "{0} ne peut être perdu et comparé à la fois",
+    "its own unless ({}) holds whenever {}": "son propre unless ({0}) tient à chaque fois que {1}",
+    "its own unless ({}) cannot be known while {} is lost": "son propre unless ({0}) ne peut être su quand {1} est perdu",
+    "{}: the point gives {} to {} in steps of {}": "{0} : le point donne {1} à {2}, de {3} en {3}",
+    "can never end: {}: the point gives {} to {}; give an until that it comes to":
+        "ne peut jamais finir : {0} : le point donne {1} à {2} ; donnez un until qu'il atteint",
+    "can never forbid: {}": "ne peut jamais interdire : {0}",
+    "{}: its [[permit]] forbids it whenever this rule fires ({}); change one of them":
+        "{0} : son [[permit]] l'interdit à chaque fois que cette règle joue ({1}) ; changez l'un des deux",
+    "{} can only be written, so nothing is ever known of it; choose a point that can be read":
+        "{0} ne peut qu'être écrit, on n'en sait donc jamais rien ; choisissez un point qui se lit",
+    "below: expected more than above = {}, got {}; no value is both":
+        "below : attendu plus que above = {0}, reçu {1} ; aucune valeur n'est les deux",
     "contradicts itself: it sets {} to {} and waits for {}; it would switch back and forth":
         "se contredit : elle met {0} à {1} et attend {2} ; elle ferait le va-et-vient",
 }  # fmt: skip
 """By the English sentence. Longer ones are tried first."""
+BEFORE = {
+    "not TOML: ": "ce n'est pas du TOML : ",
+    "can never fire: ": "ne peut jamais jouer : ",
+    "can never forbid: ": "ne peut jamais interdire : ",
+}
+"""What stands before a sentence that is one by itself."""
 
 
 def told(faults: Iterable[str], english: bool) -> list[str]:
@@ -248,7 +281,8 @@ def in_french(fault: str) -> str:
     for parts, french in _longest_first():
         if (found := _taken_apart(fault, parts)) is not None:
             where, values = found
-            where = where.replace("not TOML: ", "ce n'est pas du TOML : ")
+            for english, said in BEFORE.items():
+                where = where.replace(english, said)
             return where + french.format(*(in_french(value) or value.replace("' or '", "' ou '") for value in values))
     return ""
 

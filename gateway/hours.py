@@ -24,7 +24,7 @@ def year(place: Place) -> list[Stretch]:
     return [(place.wall_s(_FIRST, 0), place.wall_s(_FIRST + timedelta(days=366), 0))]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def hours_of(entry: ConditionEntry, place: Place) -> tuple[Stretch, ...]:
     """When a condition of hours holds, over the year and a little more; from when it has lasted as long as it must."""
     days = (_FIRST + timedelta(days=day) for day in _DAYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from gateway.clash import rule_faults
 from gateway.condition import Picture
 from gateway.errors import SiteError
+from gateway.fault_words import in_french
 from gateway.permit import Origin, Permit
 from gateway.profile import Profile, load_profile, parse_profile
 from gateway.rulebook import Rulebook, RuleEntry, RuleState
@@ -206,6 +208,28 @@ def test_a_rule_that_the_permit_of_what_it_sets_always_forbids_is_refused() -> N
     with pytest.raises(SiteError, match="forbids it whenever this rule fires"):
         parse_site(site + rule(compared("equals = 1", MOTION)), "s", Path(), lambda name: load_profile(PROFILES, name))
     assert parse_site(site + rule(compared("above = 18")), "s", Path(), lambda name: load_profile(PROFILES, name)).rules
+
+
+def test_what_a_rule_reads_wrongly_does_not_hide_what_it_may_not_write() -> None:
+    told = faults(rule(compared("above = 1", "cta/none"), then='set = [{ point = "cta/setpoint", value = 99 }]'))
+    assert any("has no point 'none'" in fault for fault in told)
+    assert any("value: expected 14 to 22, as the [[permit]] says, got 99" in fault for fault in told)
+
+
+@pytest.mark.parametrize("text", [
+    rule(compared("above = 18, until = -60")), rule(compared("equals = 1.5", "cta/mode")),
+    rule('{ lost = "salle/motion" }', unless=f"unless = [{compared('equals = 1', MOTION)}]"),
+    rule(compared("above = 18"), unless=f"unless = [{compared('above = 17')}]"),
+    rule(f"{hours('08:00', '12:00')}, {hours('13:00', '18:00')}"), rule(compared("above = 25, below = 12")),
+    rule(compared("above = 18"), "a") + rule(compared("above = 20"), "b"),
+    rule(compared("above = 20"), "a") + rule(compared("below = 21"), "b", SET.replace("16", "18"))
+    + rule(compared("below = 30"), "c", SET.replace("16", "17")),
+])  # fmt: skip
+def test_what_rules_do_together_is_told_in_french_too(text: str) -> None:
+    for fault in faults(text):
+        said = in_french(fault)
+        assert said
+        assert not re.search(r"\b(the|its|whenever|earlier|contradicts|repeats|never|expected)\b", said), said
 
 
 def test_faults_of_one_rule_s_keys_do_not_hide_those_of_what_others_do() -> None:
