@@ -46,7 +46,7 @@ HOURS = DAYS * DAY
 """How far back the window sees."""
 
 NOW = 4
-"""Settled hours with light whose median is a lamp's present state."""
+"""Hours with light whose median is a lamp's present state."""
 
 NOW_WITHIN = 54
 """Hours in which they must have been: two nights, for what is read every third hour or dimmed from hour to hour."""
@@ -56,7 +56,10 @@ SETTLING = 3
 
 NIGHTS_NEEDED = 14
 LEAST_A_NIGHT = 1
-"""Settled hours that make a night known."""
+"""Hours with light that make a night known."""
+
+LEAST_LIT_W = 1.0
+"""No driver takes less with light: in a summer without any, standby must not pass for it."""
 
 SEEN = DAY + NOW_WITHIN
 """Hours that the present state is seen in, and a day of air before."""
@@ -180,13 +183,18 @@ class Lamps:
         self.learn(now_s)
         rows = self._before(now_s, SEEN)
         power, level, output = (rows[..., COLUMN[role]] for role in ("power", "level", "output"))
-        settled = _settled(power, self._lit_w)
-        recent = np.where(settled, 1.0, np.nan)[:, -NOW_WITHIN:]
-        y = self._measured(rows)
-        gone = self.past.departures(power[:, -NOW_WITHIN:], y[..., -NOW_WITHIN:] * recent[:, None], NOW, NOW - 1)
+        telling = _telling(power, self._lit_w)[..., -NOW_WITHIN:]
+        y = np.where(telling, self._measured(rows)[..., -NOW_WITHIN:], np.nan)
+        gone = self.past.departures(power[:, -NOW_WITHIN:], y, NOW, NOW - 1)
+        warm, lit = telling[:, TEMPERATURE], telling[:, GAP]
         gap, power_w, celsius, given = (
-            last_known(values[:, -NOW_WITHIN:] * recent, NOW, NOW - 1)
-            for values in (y[:, GAP], power, rows[..., COLUMN["temperature"]], output)
+            last_known(np.where(when, values[:, -NOW_WITHIN:], np.nan), NOW, NOW - 1)
+            for values, when in (
+                (y[:, GAP], lit),
+                (power, warm),
+                (rows[..., COLUMN["temperature"]], warm),
+                (output, lit),
+            )
         )
         dark = _is_dark(level[:, -DAY:], power[:, -DAY:], self._lit_w)
         failed = _latest(rows[:, -DAY:, COLUMN["failure"]]) > 0
@@ -206,16 +214,17 @@ class Lamps:
     def learn(self, now_s: float) -> None:
         """What is usual: anew every day at noon UTC, and until there is enough."""
         day = int((now_s - 12 * HOUR_S) // (DAY * HOUR_S))
-        if self._day == day and (self.nights >= NIGHTS_NEEDED).any():
+        if self._day == day and self.learnt.any():
             return
         self._day = day
         rows = self._before((day * DAY + 12) * HOUR_S)
         learnt = rows[:, : -RECENT_D * DAY]
         power = rows[..., COLUMN["power"]]
         full_w = _high(power[:, : learnt.shape[1]])
-        self._lit_w = np.where(full_w > 0, 0.15 * full_w, np.inf)
-        settled = _settled(power, self._lit_w)
-        self.nights = (settled[:, : learnt.shape[1]].reshape(len(rows), -1, DAY).sum(2) >= LEAST_A_NIGHT).sum(1)
+        self._lit_w = np.where(full_w > 0, np.maximum(LEAST_LIT_W, 0.15 * full_w), np.inf)
+        telling = _telling(power, self._lit_w)
+        lit = telling[:, GAP, : learnt.shape[1]].reshape(len(rows), -1, DAY)
+        self.nights = (lit.sum(2) >= LEAST_A_NIGHT).sum(1)
         started = _rises(learnt[..., COLUMN["starts"]])
         self._restarts = started.sum(1) / (DAYS - RECENT_D)
         by_day = (len(rows), -1, DAY)
@@ -225,7 +234,7 @@ class Lamps:
         anew = enough & (np.isnan(self.restarted[:, 0]) | (nights >= RESTARTED_ALWAYS * known.sum(1)))
         self.restarted[anew] = np.stack([nights, known.sum(1)], 1)[anew]
         if self.learnt.any():
-            y = np.where(settled[:, None], self._measured(rows), np.nan)
+            y = np.where(telling, self._measured(rows), np.nan)
             self.past.renew(power, y, DAY)
 
     @property
@@ -476,13 +485,16 @@ def _above_air(rows: Floats, lit_w: Floats, has_neighbours: bool) -> Floats:
     return temperature - np.where(number > 0, air, np.nan)
 
 
-def _settled(power: Floats, lit_w: Floats) -> Flags:
-    """(lamps, hours) with light at the load that was last read before: the driver is about as warm as that load makes it."""
+def _telling(power: Floats, lit_w: Floats) -> Flags:
+    """(lamps, MEASURED, hours) that tell something: those with light, of the temperature only those at the load that was
+    last read before, in which the driver is about as warm as that load makes it."""
     before = np.full(power.shape, np.nan)
     for hours in range(SETTLING, 0, -1):
         earlier = power[:, :-hours]
         before[:, hours:] = np.where(np.isfinite(earlier), earlier, before[:, hours:])
-    return np.asarray((power > lit_w[:, None]) & (np.abs(power - before) < 0.15 * power))
+    telling = np.repeat((power > lit_w[:, None])[:, None], len(MEASURED), 1)
+    telling[:, TEMPERATURE] &= np.abs(power - before) < 0.15 * power
+    return telling
 
 
 def _rises(counter: Floats) -> Floats:

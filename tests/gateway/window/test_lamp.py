@@ -286,13 +286,41 @@ def test_a_lamp_known_before_is_judged_in_nights_too_short_to_learn_from() -> No
     lamps, first = Lamps(1, has_neighbours=False), 480_000
     for hour in range(80 * 24):
         row = lamps.row(first + hour)
-        row[0, COLUMN["power"]] = 40 if hour % 24 < (9 if hour < 50 * 24 else 1) else 0.3
+        lit = hour % 24 < (9 if hour < 50 * 24 else hour // 24 % 3 == 0)
+        row[0, COLUMN["power"]] = 40 if lit else 0.3
         row[0, COLUMN["temperature"]] = 40
         if hour % 24 == 23:
             lamps.learn((first + hour + 1) * HOUR_S)
     seen = lamps.see((first + 80 * 24) * HOUR_S)
     assert lamps.nights[0] < 14
     assert seen.judged[0]
+
+
+@pytest.mark.parametrize("shorted", [False, True])
+def test_a_lamp_that_is_lit_for_an_hour_a_day_is_judged_by_what_need_not_be_warm(shorted: bool) -> None:
+    """Its driver never settles between two readings: of its temperature nothing is known, of its LEDs all."""
+    lamps, first = Lamps(1, has_neighbours=False), 480_000
+    for hour in range(60 * 24):
+        row, lit = lamps.row(first + hour), hour % 24 == 8
+        row[0, COLUMN["power"]] = 40 if lit else 0.3
+        row[0, COLUMN["temperature"]] = 30 if lit else 20
+        row[0, COLUMN["source_voltage"]] = (81 if shorted and hour >= 52 * 24 else 87) if lit else 0
+        if hour % 24 == 23:
+            lamps.learn((first + hour + 1) * HOUR_S)
+    seen = lamps.see((first + 60 * 24) * HOUR_S)
+    assert seen.judged[0]
+    assert np.isnan(seen.gone.now[0, 0])
+    assert (seen.rule_score[0] > 1) == shorted
+
+
+def test_standby_is_not_taken_for_light() -> None:
+    lamps, first = Lamps(1, has_neighbours=False), 480_000
+    for hour in range(60 * 24):
+        lamps.row(first + hour)[0, : COLUMN["level"]] = 20, 0.3 + 0.1 * (hour % 3)
+        if hour % 24 == 23:
+            lamps.learn((first + hour + 1) * HOUR_S)
+    assert lamps.nights[0] == 0
+    assert not lamps.see((first + 60 * 24) * HOUR_S).judged[0]
 
 
 def test_a_lamp_that_is_read_every_third_hour_is_judged_too(healthy: list[Row], ageing: list[Row]) -> None:
