@@ -1,5 +1,5 @@
-"""The faults of a site file in French: they are found and logged in English, and a technician reads them in French with the
-English beside it. Pure.
+"""The faults of a site file, and of ports, in French: they are found and logged in English, and a technician reads them in
+French with the English beside it. Pure.
 
 One table, from a sentence with `{}` where values stand to the same in French with `{0}`, `{1}`, ... The name of the file and
 of the key in front of a sentence are the same in both languages. A sentence that the table does not have stays English, and
@@ -257,6 +257,41 @@ FRENCH = {
         "below : attendu plus que above = {0}, reçu {1} ; aucune valeur n'est les deux",
     "contradicts itself: it sets {} to {} and waits for {}; it would switch back and forth":
         "se contredit : elle met {0} à {1} et attend {2} ; elle ferait le va-et-vient",
+    # ports and connections
+    "no connection within {} s; check address, cable and firewall":
+        "pas de connexion en {0} s ; vérifiez l'adresse, le câble et le pare-feu",
+    "cannot connect: {}; check address and port": "connexion impossible : {0} ; vérifiez l'adresse et le port",
+    "Connect call failed {}": "personne n'écoute là",
+    "the other end closed the connection": "l'autre bout a fermé la connexion",
+    "the other end closed the connection{}": "l'autre bout a fermé la connexion{0}",
+    "closed": "fermé",
+    "lost while waiting for silence": "perdu en attendant le silence",
+    "the port went away": "le port a disparu",
+    "the port went away; is the adapter still plugged in?": "le port a disparu ; l'adaptateur est-il encore branché ?",
+    "the port went away; is the CAN adapter still plugged in?":
+        "le port a disparu ; l'adaptateur CAN est-il encore branché ?",
+    "{}; is the adapter still plugged in?": "{0} ; l'adaptateur est-il encore branché ?",
+    "{}; is the CAN adapter still plugged in?": "{0} ; l'adaptateur CAN est-il encore branché ?",
+    "expected to send {} bytes, the port took {}; replug it":
+        "{0} octets à envoyer, le port en a pris {1} ; rebranchez-le",
+    "the CAN adapter refuses to listen only (command L); use one whose firmware knows it":
+        "l'adaptateur CAN refuse d'écouter seulement (commande L) ; prenez-en un dont le programme le sait",
+    "the CAN adapter takes nothing any more; replug it": "l'adaptateur CAN ne prend plus rien ; rebranchez-le",
+    "BlueZ did not answer within {} s; run `systemctl restart bluetooth`":
+        "BlueZ n'a pas répondu en {0} s ; tapez `systemctl restart bluetooth`",
+    "the connection is refused ({})": "la connexion est refusée ({0})",
+    "the connection fails ({})": "la connexion échoue ({0})",
+    "short circuit or no bus supply; check the bus wires and the DALI power supply":
+        "court-circuit ou bus sans alimentation ; vérifiez les fils du bus et l'alimentation DALI",
+    "Connection refused": "connexion refusée",
+    "Connection reset by peer": "l'autre bout a coupé",
+    "Input/output error": "erreur d'entrée ou de sortie",
+    "No such file or directory": "n'existe pas",
+    "No such device": "pas d'appareil là",
+    "No such device or address": "pas d'appareil là",
+    "No route to host": "machine injoignable",
+    "Network is unreachable": "réseau injoignable",
+    "Permission denied": "accès refusé",
 }  # fmt: skip
 """By the English sentence. Longer ones are tried first."""
 BEFORE = {

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from gateway.clock import Clock
 from gateway.codec import GroupCodec, Limits, Place, PolledCodec, Procedure, Span
 from gateway.errors import ActionError, BusError, Busy, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused
+from gateway.fault_words import in_french
 from gateway.health import LOST_AFTER_FAILURES, Health
 from gateway.link import Link
 from gateway.plan import NOTHING_REFUSED, Block, Refusals, Visit, plan_blocks, plan_visits
@@ -392,6 +393,7 @@ def flaw_of(error: BusError) -> Flaw:
                 "garbled answer: check speed, parity, or two devices at one address",
             )
         case _:
-            told = FlawKind.PORT, f"port indisponible ({error})", f"the port is not available ({error})"
+            said = in_french(str(error)) or error
+            told = FlawKind.PORT, f"port indisponible ({said})", f"the port is not available ({error})"
     kind, french, english = told
     return Flaw(Quality.BAD, french, kind, english)

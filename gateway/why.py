@@ -19,6 +19,7 @@ from gateway.check import examined, number
 from gateway.disk import unsound
 from gateway.doctor import under_voltage
 from gateway.errors import BusError, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused, StoreError, WishError
+from gateway.fault_words import in_french
 from gateway.health import Health
 from gateway.hear import HeardBus
 from gateway.language import say
@@ -376,14 +377,19 @@ def link_cause(bus: AnyBus, error: LinkError) -> Cause:
     """The cause of a link that cannot be used."""
     match bus:
         case Tcp():
-            return cause("GUET-204", port=f"{bus.host}:{bus.port}", said=str(error))
+            return cause("GUET-204", port=f"{bus.host}:{bus.port}", said=_said(error))
         case Radio():
-            return cause("GUET-205", port=bus.adapter, said=str(error))
+            return cause("GUET-205", port=bus.adapter, said=_said(error))
     if found := port_fault(bus.port):
         return found
     if "in use by another" in str(error):
         return cause("GUET-202", port=bus.port)
-    return cause("GUET-206", port=bus.port, said=str(error))
+    return cause("GUET-206", port=bus.port, said=_said(error))
+
+
+def _said(error: BusError) -> str:
+    """What a link says, in the language that is spoken."""
+    return say(in_french(str(error)) or str(error), str(error))
 
 
 def say_unit(unit: str) -> str:

@@ -54,6 +54,17 @@ WRONG = [
 ]  # fmt: skip
 
 
+def _text(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.JoinedStr(values=values):
+            return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in values)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return _text(left) + _text(right)
+    return ""
+
+
 def sentences() -> list[str]:
     """Every sentence of those modules, with `{}` where a value stands."""
     found = []
@@ -69,15 +80,30 @@ def sentences() -> list[str]:
     return sorted({text for text in found if " " in text.strip("{}: ") and text not in NOT_OF_A_FILE})
 
 
-def _text(node: ast.expr) -> str:
-    match node:
-        case ast.Constant(value=str(text)):
-            return text
-        case ast.JoinedStr(values=values):
-            return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in values)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return _text(left) + _text(right)
-    return ""
+def sentences_of_links() -> list[str]:
+    """What a port or a connection is said to be unusable for."""
+    found = []
+    for file in (GATEWAY / "link").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            match node:
+                case ast.Call(func=ast.Name(id="LinkError"), args=[given, *_]):
+                    found.append(_text(given))
+    return sorted(text for text in set(found) if text.strip("{}: "))
+
+
+@pytest.mark.parametrize("english", sentences_of_links())
+def test_every_sentence_about_a_port_is_there_in_french(english: str) -> None:
+    assert in_french(english.replace("{}", "'v'")), english
+
+
+def test_a_port_s_trouble_is_french_to_its_end() -> None:
+    said = "10.0.0.1:502: cannot connect: Connect call failed ('10.0.0.1', 502); check address and port"
+    assert in_french(said) == (
+        "10.0.0.1:502: connexion impossible : personne n'écoute là ; vérifiez l'adresse et le port"
+    )
+    assert in_french("/dev/ttyUSB0: No such device; is the adapter still plugged in?") == (
+        "/dev/ttyUSB0: pas d'appareil là ; l'adaptateur est-il encore branché ?"
+    )
 
 
 def test_the_sweep_finds_the_sentences() -> None:
