@@ -22,7 +22,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 opt=$root/opt/guet etc=$root/etc/guet var=$root/var/lib/guet
-unit=$root/etc/systemd/system/guet.service rules=$root/etc/udev/rules.d/60-guet.rules
+unit=$root/etc/systemd/system/guet.service rules=$root/etc/udev/rules.d/61-guet.rules
 networks=$root/etc/NetworkManager/system-connections
 
 say() { echo "Guet : $1 / $2" >&2; }
@@ -141,7 +141,7 @@ trap - EXIT
 [ -e "$etc/guet-data" ] || ln -s ../../var/lib/guet "$etc/guet-data"
 [ -f "$etc/environment" ] || printf '# Where the page is served (on a network nothing is read there without a password), and the language of messages.\nGUET_PAGE=0.0.0.0:80\nGUET_LANG=fr\n' >"$etc/environment"
 sed "s#/opt/guet#${root:+$root}/opt/guet#g" "$here/gateway/system/guet.service" >"$unit.new" && mv "$unit.new" "$unit"
-cp "$here/gateway/system/60-guet.rules" "$rules"
+cp "$here/gateway/system/61-guet.rules" "$rules"
 cat >"$root/usr/local/bin/guet" <<EOF
 #!/bin/sh
 # guet of the version that is installed now.

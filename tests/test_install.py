@@ -71,3 +71,35 @@ def test_the_unit_is_one_that_systemd_takes() -> None:
     )
     said = [line for line in done.stderr.splitlines() if "guet" in line and "not executable" not in line]
     assert said == []
+
+
+RULES = ROOT / "gateway" / "system" / "61-guet.rules"
+USB = "/sys/devices/pci0000:00/0000:00:14.0/usb1/1-1/1-1:1.0/ttyUSB0"
+
+
+def test_the_rules_come_after_those_that_find_an_adapter_s_path() -> None:
+    assert RULES.name > "60-serial.rules"
+
+
+def test_an_adapter_gets_its_short_name_and_its_group(tmp_path: Path) -> None:
+    """By the real udev, on a simulated FT232R."""
+    if shutil.which("umockdev-run") is None or shutil.which("udevadm") is None or os.geteuid() != 0:
+        pytest.skip("NOT TRIED: no umockdev-run, no udevadm, or not root")
+    ours = Path("/run/udev/rules.d") / RULES.name
+    ours.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(RULES, ours)
+    try:
+        said = [
+            subprocess.run(
+                ["umockdev-run", "-d", str(ROOT / "tests/machine/usb.umockdev"), "--",
+                 "udevadm", "test", "--action=add", path],
+                check=False, capture_output=True, text=True, timeout=60,
+            )
+            for path in (f"{USB}/tty/ttyUSB0", USB)
+        ]  # fmt: skip
+    finally:
+        ours.unlink()
+    tty, port = (done.stdout + done.stderr for done in said)
+    assert "/dev/guet/pci-0000:00:14.0-usb-0:1:1.0-port0" in tty
+    assert "ID_MM_DEVICE_IGNORE=1" in tty
+    assert "latency_timer" in port

@@ -44,7 +44,7 @@ that "it runs as guet" test "$(stat -c %U "/proc/$(pid)")" = guet
 that "its page asks to be claimed" within 20 leads / /claim
 that "the unit is one that systemd takes" systemd-analyze verify /etc/systemd/system/guet.service
 that "the unit is hardened" says
-that "the rules are ones that udev takes" bash -c '! udevadm test /devices/virtual/mem/null 2>&1 | grep -iE "60-guet.*(invalid|unknown|error)"'
+that "the rules are ones that udev takes" bash -c '! udevadm test /devices/virtual/mem/null 2>&1 | grep -iE "61-guet.*(invalid|unknown|error)"'
 
 guet pack office.toml --out stick --keys keys --by Bureau >/dev/null
 code=$(grep -o 'code [A-Z0-9-]*' stick/label-edge-0042.svg | cut -d' ' -f2)
