@@ -49,8 +49,8 @@ DALI_PACE = 0.15
 """The DALI bus is played faster than it is (1.0), because six lamps are read in a time that runs far faster than real."""
 NODE, NODE_UNIT = "noeud-amont", 9
 """A node of our own beside the first pressure sensor."""
-HISTORY_STEP_S, DALI_HISTORY_STEP_S = 900.0, 3600.0
-"""How often devices are asked in the weeks before the night."""
+HISTORY_STEP_S, SELDOM_STEP_S = 900.0, 3600.0
+"""How often devices are asked in the weeks before the night; lamps, and bins, whose model goes by the hour, more seldom."""
 
 
 class Floats:
@@ -242,7 +242,7 @@ class Town:
                 heard |= plan_ears([device], {"bthome": lambda of: Bthome(of.key)})
             elif device.profile.protocol == "dali":
                 alone = Adapter([self.gears[device.name]])
-                visits += [(visit, sci, alone.handle, DALI_HISTORY_STEP_S) for visit in plan_visits([device], sci)]
+                visits += [(visit, sci, alone.handle, SELDOM_STEP_S) for visit in plan_visits([device], sci)]
             else:
                 visits += [(visit, rtu, self._answer_rtu, HISTORY_STEP_S) for visit in plan_visits([device], rtu)]
         summarisers = {device.name: Summariser(device.name) for device in devices}
@@ -259,7 +259,7 @@ class Town:
                         continue
                     snapshot = _asked(visit, codec, answer, at_s)
                     yield from summarisers[visit.device.name].add(snapshot)
-                for sender, speaker in heard.items():
+                for sender, speaker in heard.items() if at_s % SELDOM_STEP_S == 0 else ():
                     data = self.bins[speaker.device.name].service_data(at_s)
                     snapshot = _said(speaker, Broadcast(sender, {PART: data}), at_s)
                     yield from summarisers[speaker.device.name].add(snapshot)

@@ -133,7 +133,7 @@ async def test_the_weeks_before_are_whole_aligned_and_end_where_the_night_begins
         assert not town.telling_the_past
     for device in wanted:
         starts = [summary.start_s for summary in told if summary.device == device.name]
-        step_s = 3600.0 if device.name == "lampe-1" else 900.0
+        step_s = 3600.0 if device.name in ("lampe-1", "bac-1") else 900.0
         assert starts == [NIGHT.start_s - DAY_S + at * step_s for at in range(int(DAY_S // step_s))]
     flow = [summary.points["flow"].mean for summary in told if summary.device == "debit-entree"]
     assert all(mean is not None and mean > 0 for mean in flow)
