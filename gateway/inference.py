@@ -231,6 +231,14 @@ class Model:
         self._interpreter.invoke()
         return int(self._interpreter.get_tensor(self._output["index"]).reshape(-1)[0])
 
+    def forecast(self) -> NDArray[np.int8]:
+        """Of the input that was scored last: what was expected of each step, int8 as the network gives it; (0,) without."""
+        import numpy as np
+
+        if not self._more:
+            return np.zeros(0, np.int8)
+        return np.asarray(self._interpreter.get_tensor(self._more[0]["index"]), np.int8).reshape(-1)
+
     def dequantised(self, raw: int) -> float:
         """An int8 output as a score."""
         scale, zero = self._output["quantization"]
@@ -241,11 +249,8 @@ class Model:
         if self._interpreter is None or features.informed is None or not self._more:
             return features
         self.score(features.x)
-        output = self._more[0]
-        scale, zero = output["quantization"]
-        return features.informed(
-            (self._interpreter.get_tensor(output["index"]).reshape(-1).astype(float) - zero) * scale
-        )
+        scale, zero = self._more[0]["quantization"]
+        return features.informed((self.forecast().astype(float) - zero) * scale)
 
     def severity(self, score: float) -> Severity:
         """How soon somebody must act on an alert of this score."""

@@ -48,7 +48,7 @@ RULE_START = replace(START, threshold=1.0, evidence=0.5, cap=0.5, clear=0.6, ris
 RULE_THRESHOLDS, RULE_TIMES = np.geomspace(1.0, 24.0, 10).round(2).tolist(), (1, 24, 96)
 """Of what the rule's own decision is chosen: it may as well ask for hours or days of excess as for much of it."""
 
-RULE_DECISION = replace(RULE_START, threshold=16.97, clear=16.57)
+RULE_DECISION = replace(RULE_START, threshold=2.03, clear=1.63, evidence=48.0)
 """What `choose` found for the rule on "calibration": as quiet as the network is allowed to be. The bench holds them side by
 side so; the second opinion in an alert is the rule at 1."""
 

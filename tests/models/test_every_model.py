@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.inference import CARD, Model, load_model
+from gateway.inference import CARD, Model, load_card, load_model
 
 ROOT = Path(__file__).parents[2] / "edge_models"
 FOLDERS = sorted(file.parent.name for file in ROOT.glob(f"*/{CARD}"))
@@ -51,6 +51,22 @@ def test_golden_examples_are_byte_exact(name):
     assert len(outputs) >= 32
     assert len(set(outputs)) > 8
     assert apart <= (4 if model.fallback else 0)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if load_card(ROOT / name / CARD).model.forecast])
+def test_golden_forecasts_are_byte_exact(name):
+    model = load_model(ROOT / name, even_refused=True)
+    stored = json.loads((ROOT / name / "example.json").read_text(encoding="utf-8"))
+    inputs, wanted = (
+        np.frombuffer(zlib.decompress(base64.b64decode(stored[key])), np.int8).reshape(
+            len(stored["outputs"]), steps, -1
+        )
+        for key, steps in (("inputs", model.card.model.steps), ("forecasts", model.card.model.steps))
+    )
+    found = [(model.raw(one[None]), model.forecast())[1] for one in inputs]
+    apart = np.abs(np.array(found).astype(int) - wanted[..., 0])
+    assert len(np.unique(wanted)) > 8
+    assert apart.max() <= (4 if model.fallback else 0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
