@@ -1,13 +1,30 @@
 """The bench on lamps and lifts: what counts as found in time and as false; what is simulated does what it is said to."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_models.batch import KINDS, live
-from edge_models.decay import DAY, RULE_DECISION, SEEDS, Ask, Counted, Life, bands, count, decide, rate, share
+from edge_models.decay import (
+    CERTAIN,
+    DAY,
+    RULE_DECISION,
+    SEEDS,
+    START,
+    Ask,
+    Counted,
+    Life,
+    bands,
+    count,
+    decide,
+    handicap_of,
+    handicapped,
+    rate,
+    share,
+)
 from edge_models.lamp_driver.street import FAMILIES as LAMP_FAMILIES
 from edge_models.lamp_driver.street import street
 from edge_models.lift_door.shaft import FAMILIES as LIFT_FAMILIES
@@ -60,6 +77,21 @@ def test_a_decision_is_chosen_that_keeps_to_the_false_alerts_that_are_allowed():
     assert counted.false == 0
     assert counted.in_time(14) == (3, 3)
     assert decision.clear < decision.threshold
+
+
+def test_the_handicap_is_the_smallest_that_keeps_quiet_and_spares_what_is_certain():
+    def bump(height):
+        scores = np.full(61 * DAY, -3.0)
+        scores[30 * DAY : 32 * DAY] = height
+        return Life(scores)
+
+    decision = replace(START, threshold=4.0, clear=3.0)
+    assert handicap_of([bump(3.0)], decision, 0.0) == 0.0
+    assert handicap_of([bump(5.9)], decision, 0.0) == 2.0
+    with pytest.raises(ArithmeticError, match="handicap: expected one"):
+        handicap_of([bump(CERTAIN)], decision, 0.0)
+    certain, other = (handicapped([bump(height)], 5.0)[0].scores.max() for height in (CERTAIN, 5.9))
+    assert (certain, other) == (CERTAIN, pytest.approx(0.9))
 
 
 def test_confidence_never_falls_with_the_score_and_nothing_is_said_of_few_alerts():
