@@ -75,7 +75,8 @@ outer=$!
 cleanup() {
     kill -KILL "$outer" 2>/dev/null || true  # with it goes the machine
     wait "$outer" 2>/dev/null || true
-    for group in $groups; do find "$group/$name" -depth -type d -exec rmdir {} + 2>/dev/null || true; done
+    sleep 2  # until all that ran in it is gone
+    for group in $groups; do find "$group/$name" -depth -type d -exec rmdir {} \; 2>/dev/null || true; done
     [ -n "$keep" ] || rm -rf "$root"
 }
 trap cleanup EXIT
