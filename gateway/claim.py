@@ -8,6 +8,7 @@ of it is right.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -61,7 +62,10 @@ def claim(
     """Makes the gateway that of a job file: its site file is put at `path`. Raises SealError, WishError or SiteError, each
     with what is wrong; nothing is changed then, but a wrong code is counted."""
     try:
-        return _claimed(content, code, by, path, profiles, now_s, time_trusted)
+        try:
+            return _claimed(content, code, by, path, profiles, now_s, time_trusted)
+        except OSError as error:
+            raise _not_kept(error) from None
     except (SealError, WishError, SiteError) as error:
         log.warning("claim refused: %s", str(error).splitlines()[0])
         raise
@@ -92,13 +96,37 @@ def _claimed(
     pem = public_pem(key)
     done = Claimed(job.gateway, who, iso(now_s), time_trusted, office, fingerprint(pem), pem,
                    hashlib.sha256(content).hexdigest())  # fmt: skip
-    put(path, job.site, profiles, now_s)
-    keep(known, office_pem.encode("ascii"))
-    keep(folder / PASSWORD, json.dumps(job.password.model_dump()).encode())
-    keep(folder / REQUEST, certificate_request(key, job.gateway, job.token).encode("ascii"))
-    keep(folder / CLAIM, json.dumps(asdict(done), ensure_ascii=False).encode())
+    papers = {
+        known: office_pem.encode("ascii"),
+        folder / PASSWORD: json.dumps(job.password.model_dump()).encode(),
+        folder / REQUEST: certificate_request(key, job.gateway, job.token).encode("ascii"),
+        folder / CLAIM: json.dumps(asdict(done), ensure_ascii=False).encode(),
+    }
+    scratches: dict[Path, Path] = {}
+    try:
+        for paper, text in papers.items():  # all the room that it takes, before the site file is another
+            scratches[paper] = _beside(paper, text)
+        put(path, job.site, profiles, now_s)
+        for paper, scratch in scratches.items():
+            scratch.replace(paper)
+    finally:
+        for scratch in scratches.values():
+            scratch.unlink(missing_ok=True)
     (folder / TRIES).unlink(missing_ok=True)
     return done
+
+
+def _not_kept(error: OSError) -> WishError:
+    """What the system refused to read or write, and what to do about it."""
+    where, got = error.filename or say("le disque", "the disk"), error.strerror
+    if isinstance(error, PermissionError):
+        return WishError(say(f"{where} : pas le droit d'y écrire ; recommencez avec sudo",
+                             f"{where}: no right to write there; try again with sudo"))  # fmt: skip
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WishError(say("le disque est plein : rien n'a été enrôlé ; guet doctor dit ce qui le remplit",
+                             "the disk is full: nothing was claimed; guet doctor says what fills it"))  # fmt: skip
+    return WishError(say(f"{where} : attendu un endroit où écrire, reçu : {got} ; donnez un autre chemin",
+                         f"{where}: expected a place to write to, got: {got}; give another path"))  # fmt: skip
 
 
 # -- wrong codes -------------------------------------------------------------------------------------------------------
@@ -215,11 +243,20 @@ def take_certificate(content: bytes, folder: Path) -> Path:
 
 def keep(path: Path, content: bytes) -> None:
     """Whole or not at all, for one user alone: this one, or, where this one is root, whoever owns the folder."""
+    _beside(path, content).replace(path)
+
+
+def _beside(path: Path, content: bytes) -> Path:
+    """The content, durably, under another name beside the file that it is to replace."""
     scratch, owner = path.with_name(f".{path.name}.new"), path.parent.stat()
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as out:
-        if os.geteuid() == 0:
-            os.fchown(out.fileno(), owner.st_uid, owner.st_gid)
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-    scratch.replace(path)
+    try:
+        with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as out:
+            if os.geteuid() == 0:
+                os.fchown(out.fileno(), owner.st_uid, owner.st_gid)
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError:
+        scratch.unlink(missing_ok=True)
+        raise
+    return scratch

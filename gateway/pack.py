@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import json
 import re
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -34,6 +36,7 @@ KIND = "guet-job"
 MAX_JOB_BYTES = 2 * 1024 * 1024
 ALPHABET = "234679ACDEFHJKMNPRTUVWXY"
 """No letter that looks like a digit or like another: it is read off a label in the rain."""
+LONGEST_WIFI = 32
 PAGE_ADDRESS = "http://10.42.0.1"
 """Of the gateway in its own Wi-Fi (NetworkManager's shared address)."""
 _COST = {"n": 2**14, "r": 8, "p": 1, "maxmem": 64 * 1024 * 1024}
@@ -113,7 +116,36 @@ def read_job(content: bytes) -> tuple[Job, str, str]:
 
 def new_label(gateway: str, commune: str, wifi: str = "", wifi_password: str = "") -> Label:
     """A label with fresh secrets."""
-    return Label(gateway, commune, fresh(2), fresh(3), wifi or f"guet-{gateway}", wifi_password or fresh(3))
+    return Label(
+        gateway, commune, fresh(2), fresh(3), wifi or f"guet-{gateway}"[:LONGEST_WIFI], wifi_password or fresh(3)
+    )
+
+
+def label_faults(label: Label) -> Iterator[str]:
+    """What would show only before the cabinet: a Wi-Fi that no phone joins (IEEE 802.11: a name of 1 to 32 bytes, a
+    passphrase of 8 to 63 ASCII characters), an address that the page does not answer to."""
+    if not 1 <= len(label.wifi.encode()) <= LONGEST_WIFI or not label.wifi.isprintable():
+        yield say("--wifi : attendu un nom de 1 à 32 octets imprimables, sinon aucun téléphone ne s'y joint",
+                  "--wifi: expected a name of 1 to 32 printable bytes, else no phone joins it")  # fmt: skip
+    secret = label.wifi_password
+    if not 8 <= len(secret) <= 63 or not (secret.isascii() and secret.isprintable()):
+        yield say("--wifi-password : attendu de 8 à 63 signes sans accent (WPA) ; sans l'option, il est tiré au sort",
+                  "--wifi-password: expected 8 to 63 ASCII characters (WPA); without the option, it is drawn")  # fmt: skip
+    if not _is_page_address(label.address):
+        such = f"{PAGE_ADDRESS}, http://192.168.1.20:8080"
+        yield say(f"--address : attendu une adresse en chiffres : {such}",
+                  f"--address: expected an address of numbers: {such}")  # fmt: skip
+
+
+def _is_page_address(text: str) -> bool:
+    """Whether it is http://NUMBERS or http://NUMBERS:PORT: the page answers to no name, which could be pointed anywhere."""
+    try:
+        parts = urlsplit(text)
+        host = ipaddress.ip_address(parts.hostname or "")
+        port = "" if parts.port is None else f":{parts.port}"
+    except ValueError:
+        return False
+    return text == f"http://{f'[{host}]' if host.version == 6 else host}{port}"
 
 
 def proof(secret: str) -> dict[str, str]:

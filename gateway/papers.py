@@ -12,11 +12,22 @@ from logging.handlers import SysLogHandler
 from pathlib import Path
 
 from gateway.app import home
-from gateway.claim import REQUEST, Claimed, claim, claimed, state_words, take_certificate
+from gateway.claim import MAX_BY, REQUEST, Claimed, claim, claimed, state_words, take_certificate
 from gateway.clock import SystemClock
 from gateway.errors import SealError, WishError
-from gateway.language import say
-from gateway.pack import MAX_JOB_BYTES, PAGE_ADDRESS, job_file, label_html, label_pdf, label_svg, new_label, wifi_file
+from gateway.language import say, words_given
+from gateway.pack import (
+    MAX_JOB_BYTES,
+    PAGE_ADDRESS,
+    job_file,
+    label_faults,
+    label_html,
+    label_pdf,
+    label_svg,
+    new_label,
+    read_job,
+    wifi_file,
+)
 from gateway.report import verify
 from gateway.seal import MAX_BYTES, fingerprint, own_key, public_pem
 from gateway.site_file import checked
@@ -82,10 +93,15 @@ def pack_verb(argv: list[str]) -> int:
         sys.stderr.write(f"{options.site}: {error}\n")
         return USAGE
     site = checked(text, options.site, home() / "device_profiles")
-    key = own_key(options.keys)
     label = replace(new_label(site.gateway.id, site.gateway.commune, options.wifi, options.wifi_password),
                     address=options.address.rstrip("/"))  # fmt: skip
-    job = job_file(key, site.gateway.id, text, label, by=options.by, now_s=time.time(), token=options.token)
+    if faults := list(label_faults(label)):
+        sys.stderr.write("\n".join([*faults, ""]))
+        return USAGE
+    by, token = words_given("--by", options.by, MAX_BY), words_given("--token", options.token, MAX_BY)
+    key = own_key(options.keys)
+    job = job_file(key, site.gateway.id, text, label, by=by, now_s=time.time(), token=token)
+    read_job(job)  # what the cabinet would refuse is refused here
     made = {f"{site.gateway.id}.guet": job, f"label-{site.gateway.id}.svg": label_svg(label).encode(),
             f"label-{site.gateway.id}.html": label_html(label).encode(),
             f"label-{site.gateway.id}.pdf": label_pdf(label),

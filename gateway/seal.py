@@ -45,7 +45,7 @@ def own_key(folder: Path) -> EllipticCurvePrivateKey:
                                     f"{path} can be read by others: chmod 600 {path}"))  # fmt: skip
             key = load_pem_private_key(path.read_bytes(), None)
             if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
-                raise SealError(f"{path}: expected a P-256 key")
+                raise SealError(say(f"{path} : attendu une clé P-256", f"{path}: expected a P-256 key"))
             return key
         folder.mkdir(parents=True, exist_ok=True)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -57,7 +57,8 @@ def own_key(folder: Path) -> EllipticCurvePrivateKey:
             os.fsync(out.fileno())
         scratch.rename(path)
     except (OSError, ValueError) as error:
-        raise SealError(f"{path}: expected a key that can be read or made, got: {error}") from None
+        raise SealError(say(f"{path} : attendu une clé qui puisse être lue ou faite, reçu : {error}",
+                            f"{path}: expected a key that can be read or made, got: {error}")) from None  # fmt: skip
     return key
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import logging
 import os
 import re
 import stat
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ from gateway.pack import (
     MAX_JOB_BYTES,
     Label,
     job_file,
+    label_faults,
     label_html,
     label_pdf,
     label_svg,
@@ -202,6 +205,54 @@ def test_a_faulty_site_in_a_sound_job_says_all_its_faults(office: Office, cabine
     assert files(cabinet) == {}
 
 
+def test_a_disk_that_fills_up_at_any_write_leaves_the_gateway_as_it_was(
+    office: Office, cabinet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def counts() -> dict[str, bytes]:
+        return {name: text for name, text in files(cabinet).items() if ".before/" not in name}
+
+    claims(office, cabinet)
+    before, sync, room = counts(), os.fsync, 0
+    label = new_label("edge-0042", "Bourg-Neuf")
+    job = office.job(site=office.text.replace("Exemple-le-Bourg", "Bourg-Neuf"), label=label)
+
+    def fills_up(handle: int) -> None:
+        nonlocal left
+        left -= stat.S_ISREG(os.fstat(handle).st_mode)
+        if left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", fills_up)
+    while room < 50:
+        left = room
+        try:
+            claims(office, cabinet, job, label.code)
+            break
+        except (WishError, SiteError):
+            room += 1
+        assert counts() == before, f"with room for {room - 1} writes"
+    assert room > 4
+    assert "Bourg-Neuf" in cabinet.read_text("utf-8")
+    assert password_matches(cabinet.parent / "data", label.password)
+
+
+def test_a_place_that_is_none_is_said_and_nothing_is_kept(office: Office, cabinet: Path) -> None:
+    (cabinet.parent / "data").write_text("a file")
+    for code in (office.label.code, "2222-2222"):
+        with pytest.raises(WishError, match=r"data : attendu un endroit où écrire, reçu : File exists"):
+            claims(office, cabinet, code=code)
+    assert set(files(cabinet)) == {"data"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="NOT TRIED: root may write everywhere")
+def test_who_has_no_right_to_write_is_told_to_use_sudo(office: Office, cabinet: Path) -> None:
+    cabinet.parent.chmod(0o500)
+    with pytest.raises(WishError, match="recommencez avec sudo"):
+        claims(office, cabinet)
+    assert files(cabinet) == {}
+
+
 @pytest.mark.parametrize("by", ["", "  ", "\x1b[2J", "x" * 201])
 def test_who_claims_must_be_said(office: Office, cabinet: Path, by: str) -> None:
     with pytest.raises(WishError, match="--by"):
@@ -306,7 +357,46 @@ def test_the_wifi_of_the_label_is_a_connection_file_as_networkmanager_writes_it(
     assert "address1=10.42.0.1/24" in plain
 
 
+@pytest.mark.parametrize(
+    ("fault", "option"),
+    [
+        ({"wifi": "é" * 17}, "--wifi "),
+        ({"wifi": ""}, "--wifi "),
+        ({"wifi_password": "courte"}, "--wifi-password"),
+        ({"wifi_password": "été à la mer"}, "--wifi-password"),
+        ({"wifi_password": "x" * 64}, "--wifi-password"),
+        ({"address": "javascript:alert(1)"}, "--address"),
+        ({"address": "http://armoire.local"}, "--address"),
+        ({"address": "http://10.42.0.1:99999"}, "--address"),
+        ({"address": "http://10.42.0.1/page"}, "--address"),
+        ({"address": "http://nom@10.42.0.1"}, "--address"),
+        ({"address": "http://[::1"}, "--address"),
+    ],
+)
+def test_a_label_that_would_fail_before_the_cabinet_is_refused_in_the_office(
+    fault: dict[str, str], option: str
+) -> None:
+    sound = new_label("edge-0042", "X")
+    for address in ("http://192.168.1.20:8080", "http://[fd00::1]", sound.address):
+        assert list(label_faults(replace(sound, address=address))) == []
+    assert list(label_faults(new_label("e" * 64, "X"))) == [], "the longest name that a gateway may have"
+    (told,) = label_faults(replace(sound, **fault))
+    assert told.startswith(option)
+
+
 # The command
+
+
+async def test_the_office_signs_nothing_that_a_cabinet_would_refuse(office: Office, on_site: Field) -> None:
+    pack = ("pack", "site.toml", "--out", "stick", "--keys", "k")
+    code, _, err = await guet(*pack, "--wifi", "s" * 40, "--wifi-password", "x", "--address", "", folder=on_site.folder)
+    assert code == 2
+    assert [line.split()[0] for line in err.splitlines()] == ["--wifi", "--wifi-password", "--address"]
+    for option in ("--by", "--token"):
+        code, _, err = await guet(*pack, option, "x" * 201, folder=on_site.folder)
+        assert (code, err) == (1, f"{option} : attendu au plus 200 signes imprimables\n")
+    assert not (on_site.folder / "stick").exists()
+    assert not (on_site.folder / "k").exists()
 
 
 async def test_from_the_office_to_the_cabinet(office: Office, cabinet: Path, on_site: Field, tmp_path: Path) -> None:
