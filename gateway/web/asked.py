@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from gateway.desk import Taken
-from gateway.errors import FileFault, GuetError, StoreError
+from gateway.errors import FileFault, GuetError, StoreError, WishError
 from gateway.fault_words import told
 from gateway.language import say, speaking
 from gateway.web.curve import svg
@@ -238,7 +238,13 @@ class Answer:
                 return asked.to("/claim")
             if not self._house.door.lets(asked.session, row.reads):
                 return _shut_out(asked, row.reads)
-            return await row.get(asked)
+            try:
+                return await row.get(asked)
+            except WishError as error:  # what its address names is not there
+                raise Refusal(404, str(error), asked.speech("Page introuvable")) from None
+            except FileFault as error:
+                said = "\n".join(told(error.faults, asked.speech.lang == "en"))
+                raise Refusal(500, said, asked.speech("La page n'a pas pu être faite")) from None
         assert row.post is not None
         if asked.blank and row.sends > Role.NOBODY and row.path != "/out":
             return asked.to("/claim")

@@ -189,6 +189,28 @@ async def test_a_claim_through_the_page_and_then_a_change_on_trial(tmp_path: Pat
             assert "root:" not in answer.text
 
 
+async def test_what_an_address_of_the_settings_names_wrongly_and_a_lost_site_file_are_told_in_words(
+    tmp_path: Path,
+) -> None:
+    async with run(tmp_path) as one:
+        job, label = office(tmp_path, one.text.replace("Exemple-le-Bourg", "Bourg-Neuf"))
+        assert (await claim(one, job, label.code)).status_code == 200
+        await one.until("Bourg-Neuf", "/")
+        assert (await one.enter(label.password)).status_code == 303
+        for version in ("../../etc/passwd", "<script>", "²", "\x1b[2J", "x" * 500):
+            answer = await one.get("/settings", version=version)
+            assert answer.status_code == 404, version
+            assert "pas de version" in Page(answer.text).words
+            assert "<script" not in answer.text
+        (tmp_path / "site.toml").rename(tmp_path / "elsewhere.toml")
+        answer = await one.get("/settings")
+        assert answer.status_code == 500
+        assert "site.toml" in Page(answer.text).words
+        (tmp_path / "elsewhere.toml").rename(tmp_path / "site.toml")
+        assert (await one.get("/settings")).status_code == 200
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
 async def test_a_gibibyte_is_refused_at_once_and_the_gateway_goes_on(tmp_path: Path) -> None:
     async with run(tmp_path) as one:
         port = one.http.base_url.port
