@@ -18,12 +18,16 @@ from gateway.verdict import Decision
 
 MARK = "\n# guet bench, "
 KEPT = "bench.json"
+NO_RIVAL = ("metronome_of_a_week",)
+"""Parts of a report that say what a figure is worth, not what a model is."""
+
 FRENCH = {
     "model": "réseau", "rule": "règle", "by_family": "", "by_size": "", "less_known": "", "found": "signalés",
     "found_14_days_ahead": "annoncées 14 jours avant", "found_7_days_ahead": "annoncées 7 jours avant", "in_time":
     "annoncées à temps", "false_alerts": "fausses alertes par mois", "faint": "moins de 10 %",
     "false_alerts_before_faults": "fausses alertes avant des pannes, par mois", "alone": "sans voisines",
-    "partly": "en partie lu", "always_on": "", "metronome_of_a_week": "métronome d'une semaine",
+    "partly": "en partie lu", "never_learnt_ventilation": "ventilation, jamais apprise", "adds 10% to 25%":
+    "de 10 à 25 % de plus", "adds 25% to 50%": "de 25 à 50 % de plus", "adds 50% and more": "de 50 % et plus",
 }  # fmt: skip
 
 
@@ -49,7 +53,7 @@ def named(decision: Decision) -> dict[str, str]:
 def figures(report: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[str]:
     """[[metrics.figure]] of every share and every rate of a report that has an interval."""
     for key, value in report.items():
-        if not isinstance(value, Mapping):
+        if not isinstance(value, Mapping) or key in NO_RIVAL:
             continue
         within = (*path, key)
         share = "share" in value
