@@ -508,7 +508,8 @@ def points_gained(kind: Kind, by_model: Counted, by_rule: Counted) -> float:
 
 def figures(kind: Kind, by_int8: Counted, by_float: Counted, by_rule: Counted, used: bool) -> Iterator[str]:
     """Of the card; by family of what decides."""
-    for name, counted in (("", by_int8), ("avant int8 : ", by_float), ("règle seule : ", by_rule)):
+    mine = "" if used else "réseau, pas utilisé : "
+    for name, counted in ((mine, by_int8), (f"{mine}avant int8 : ", by_float), ("règle seule : ", by_rule)):
         found = share(*counted.in_time(kind.lead_d, kind.taught))
         said = f"{name}pannes annoncées {kind.lead_d} jours avant, part"
         yield figure(said, found["share"], (found["low"], found["high"]), found["of"])
