@@ -42,5 +42,21 @@ def test_winter_holidays_by_zone(day, zones):
     assert found == zones
 
 
+@pytest.mark.parametrize(
+    ("day", "zones"),
+    [
+        ("2026-10-16", ""), ("2026-10-17", "ABC"), ("2026-11-01", "ABC"), ("2026-11-02", ""), ("2026-12-18", ""),
+        ("2026-12-19", "ABC"), ("2027-01-03", "ABC"), ("2027-01-04", ""), ("2027-02-05", ""), ("2027-02-06", "C"),
+        ("2027-02-13", "AC"), ("2027-02-20", "ABC"), ("2027-02-22", "AB"), ("2027-03-01", "B"), ("2027-03-08", ""),
+        ("2027-04-03", "C"), ("2027-04-10", "AC"), ("2027-04-17", "ABC"), ("2027-04-19", "AB"), ("2027-04-26", "B"),
+        ("2027-05-03", ""), ("2027-05-05", ""), ("2027-05-07", "ABC"), ("2027-05-10", ""), ("2027-07-02", ""),
+        ("2027-07-03", "ABC"),
+    ],
+)  # fmt: skip
+def test_holidays_of_the_school_year_2026_to_2027_by_zone(day, zones):
+    found = "".join(zone for zone in "ABC" if is_school_holiday(date.fromisoformat(day), zone))
+    assert found == zones
+
+
 def test_beyond_the_table_there_is_class_as_far_as_anybody_knows():
     assert not is_school_holiday(date(KNOWN_UNTIL.year + 1, 8, 1), "A")
