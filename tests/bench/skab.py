@@ -18,6 +18,7 @@ import importlib.util
 import os
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,9 @@ def run(train: str = "", test: str = "") -> dict[str, Any]:
     if importlib.util.find_spec("tensorflow") is None:
         sys.exit("guet bench skab: TensorFlow is missing; install it: pip install 'guet-edge[train]'")
     os.environ.update(TF_ENABLE_ONEDNN_OPTS="0", TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
-    try:
-        taught, asked = load(Path(train)), load(Path(test))
-    except RecordingError as error:
-        sys.exit("\n".join(error.faults))
-    if faults := misfits([*taught, *asked]):
-        sys.exit("\n".join(faults))
+    taught, asked = recordings(Path(train), Path(test))
+    if twice := seen_before(taught, asked):
+        say(f"{', '.join(twice)}: in --train too; what is told of them says nothing about recordings never seen")
     say("looking at the recordings ...")
     x, y = [features(one) for one in taught], [labels(one) for one in taught]
     tested, truth = [features(one) for one in asked], [labels(one)[USUAL:] for one in asked]
@@ -82,20 +80,25 @@ def run(train: str = "", test: str = "") -> dict[str, Any]:
     judged = [smooth(chances(content, one))[USUAL:] > threshold for one in tested]
     before = [smooth(odds(weights, one))[USUAL:] > threshold for one in tested]
     by_clock = clock([one[USUAL:] for one in y], max(len(one) for one in truth))
+    counted, always, late = (
+        count(found, truth)
+        for found in (judged, [np.ones(len(one), bool) for one in truth], [by_clock[: len(one)] for one in truth])
+    )
+    if better(counted, always) is False:
+        say("no better than an alarm that is always on: --train seems to hold no faults like those of --test")
     return {
         "protocol": "supervised; experiments of --test held out; outlier task counted over all rows after the first 400",
         "model": {"bytes": len(content), "threshold": round(threshold, 2), "inputs": x[0].shape[1], "numbers": "int8"},
         "train_files": len(taught),
         "test_files": len(asked),
-        **count(judged, truth),
+        "in_train_too": twice,
+        **counted,
+        "better_than": {"always_alarm": better(counted, always), "clock_reading": better(counted, late)},
         "before_int8": count(before, truth),
-        "always_alarm": count([np.ones(len(one), bool) for one in truth], truth),
-        "clock_reading": count([by_clock[: len(one)] for one in truth], truth),
+        "always_alarm": always,
+        "clock_reading": late,
         "left_out_of_train_one_by_one": held_out,
-        "by_file": {
-            f"{one.name} ({number})": count([found], [true])
-            for number, (one, found, true) in enumerate(zip(asked, judged, truth, strict=True), 1)
-        },
+        "by_file": {one.name: count([found], [true]) for one, found, true in zip(asked, judged, truth, strict=True)},
     }
 
 
@@ -103,20 +106,55 @@ def say(text: str) -> None:
     print(f"skab: {text}", file=sys.stderr, flush=True)
 
 
+def recordings(train: Path, test: Path) -> tuple[list[Recording], list[Recording]]:
+    """Those to learn from and those to judge. Ends the bench with all that is wrong with any of them."""
+    loaded: list[list[Recording]] = []
+    faults: list[str] = []
+    for folder in (train, test):
+        try:
+            loaded.append(load(folder))
+        except RecordingError as error:
+            faults += error.faults
+    if not faults:
+        faults = misfits([*loaded[0], *loaded[1]])
+        labelled = {label for one in loaded[0] for label in one.anomalous}
+        if len(labelled) < 2:
+            rows = "anomalous" if labelled == {True} else "normal"
+            faults.append(f"{train}: expected normal and anomalous rows to learn from, all of them are {rows}")
+    if faults:
+        sys.exit("\n".join(faults))
+    return loaded[0], loaded[1]
+
+
 def load(folder: Path) -> list[Recording]:
-    """The labelled recordings of a folder and its subfolders. Raises RecordingError."""
+    """The labelled recordings of a folder and its subfolders, named by their way from it. Raises RecordingError with all
+    faults of all."""
     folders = sorted({file.parent for file in folder.rglob("*.csv")})
     if not folders:
         raise RecordingError([f"{folder}: expected recordings (*.csv) in it or below it, found none"])
-    every = [one for each in folders for one in load_folder(each)]
+    every: list[Recording] = []
+    faults: list[str] = []
+    for each in folders:
+        within = each.relative_to(folder)
+        try:
+            every += [replace(one, name=str(within / one.name)) for one in load_folder(each)]
+        except RecordingError as error:
+            faults += [str(each / fault) for fault in error.faults]
+    if faults:
+        raise RecordingError(faults)
     found = [one for one in every if one.anomalous and len(one.rows) > USUAL]
     if len(found) < len(every):
-        say(
-            f"{folder}: {len(every) - len(found)} of {len(every)} recordings not used: no labels, or no row after {USUAL}"
-        )
+        left = len(every) - len(found)
+        say(f"{folder}: {left} of {len(every)} recordings not used: no labels, or no row after {USUAL}")
     if not found:
         raise RecordingError([f"{folder}: expected labelled recordings of more than {USUAL} rows, found none"])
     return found
+
+
+def seen_before(taught: list[Recording], asked: list[Recording]) -> list[str]:
+    """Names of the recordings to judge that are among those learnt from, whatever they are called there."""
+    known = {hash(one.rows) for one in taught}
+    return [one.name for one in asked if hash(one.rows) in known]
 
 
 def misfits(recordings: list[Recording]) -> list[str]:
@@ -264,6 +302,8 @@ def choose(x: list[Floats], y: list[NDArray[np.bool_]]) -> tuple[float, dict[str
         weights = learn([*x[:out], *x[out + 1 :]], [*y[:out], *y[out + 1 :]])
         judged.append(smooth(odds(weights, x[out]))[USUAL:])
     truth = [one[USUAL:] for one in y]
+    if len(set(np.concatenate(truth).tolist())) < 2:
+        return 0.5, {"said": f"no normal or no anomalous row after {USUAL}: threshold 0.5, not chosen"}
     tried = {t: count([one > t for one in judged], truth) for t in np.arange(0.2, 0.8, 0.01).tolist()}
     kept = {t: sum(counted[name] <= goal for name, goal in GOALS.items()) for t, counted in tried.items()}
     quiet = [t for t in tried if kept[t] == max(kept.values()) and tried[t]["FAR_percent"] <= GOALS["FAR_percent"]]
@@ -281,12 +321,19 @@ def clock(truth: list[NDArray[np.bool_]], rows: int) -> NDArray[np.bool_]:
 
 
 def count(judged: list[NDArray[np.bool_]], truth: list[NDArray[np.bool_]]) -> dict[str, Any]:
-    """Over all rows together: F1, false alarms among normal rows, missed ones among anomalous rows."""
+    """Over all rows together: F1, false alarms among normal rows, missed ones among anomalous rows; None where none is
+    such a row."""
     p, y = np.concatenate(judged), np.concatenate(truth)
     hits, false, missed = int((p & y).sum()), int((p & ~y).sum()), int((~p & y).sum())
+    anomalous, normal = hits + missed, len(y) - hits - missed
     return {
-        "F1": round(2 * hits / max(1, 2 * hits + false + missed), 3),
-        "FAR_percent": round(100 * false / max(1, int((~y).sum())), 2),
-        "MAR_percent": round(100 * missed / max(1, int(y.sum())), 2),
+        "F1": round(2 * hits / (2 * hits + false + missed), 3) if anomalous else None,
+        "FAR_percent": round(100 * false / normal, 2) if normal else None,
+        "MAR_percent": round(100 * missed / anomalous, 2) if anomalous else None,
         "rows": len(y),
     }
+
+
+def better(counted: dict[str, Any], other: dict[str, Any]) -> bool | None:
+    """In F1; None where nothing is anomalous."""
+    return None if counted["F1"] is None else counted["F1"] > other["F1"]

@@ -97,6 +97,55 @@ def test_recordings_of_another_rig_are_refused_by_name():
     assert BENCH["misfits"]([one, other]) == ["b: expected the columns of a, p, q, got p, r"]
 
 
+def written(folder, name, rows=450, anomalous=(420, 440), broken=""):
+    """A file in SKAB's layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["datetime;Pressure;Volume Flow RateRMS;anomaly;changepoint"]
+    for row in range(rows):
+        when = f"2020-03-09 {10 + row // 3600:02}:{row // 60 % 60:02}:{row % 60:02}"
+        lines.append(f"{when};{len(name)}.{row};32;{float(anomalous[0] <= row < anomalous[1])};0.0")
+    (folder / name).write_text("\n".join([*lines, *broken.split()]) + "\n", encoding="utf-8")
+
+
+def test_all_that_is_wrong_with_both_folders_is_said_at_once_and_where(tmp_path):
+    written(tmp_path / "train/valve1", "0.csv", broken="garbage")
+    written(tmp_path / "train/valve2", "0.csv", broken="2020-03-10;1;x;0;0")
+    (tmp_path / "test").mkdir()
+    with pytest.raises(SystemExit) as ended:
+        BENCH["recordings"](tmp_path / "train", tmp_path / "test")
+    said = str(ended.value).splitlines()
+    assert len(said) == 3
+    assert "valve1/0.csv: line 452: expected 5 cells" in said[0]
+    assert "valve2/0.csv: line 452" in said[1]
+    assert "found none" in said[2]
+
+
+@pytest.mark.parametrize(("anomalous", "rows"), [((0, 0), "normal"), ((0, 450), "anomalous")])
+def test_nothing_is_learnt_from_recordings_of_one_kind_of_row(tmp_path, anomalous, rows):
+    written(tmp_path / "train/valve1", "0.csv", anomalous=anomalous)
+    written(tmp_path / "test/valve1", "01.csv")
+    with pytest.raises(SystemExit, match=f"expected normal and anomalous rows to learn from, all of them are {rows}"):
+        BENCH["recordings"](tmp_path / "train", tmp_path / "test")
+
+
+def test_recordings_that_are_in_both_folders_are_named(tmp_path):
+    for where, name in (("train/valve1", "0.csv"), ("test/other", "7.csv"), ("test/other", "08.csv")):
+        written(tmp_path / where, name)
+    taught, asked = BENCH["recordings"](tmp_path / "train", tmp_path / "test")
+    assert [one.name for one in asked] == ["other/7.csv", "other/08.csv"]
+    assert BENCH["seen_before"](taught, asked) == ["other/7.csv"]
+
+
+def test_no_share_is_told_of_rows_that_are_not_there():
+    nothing = BENCH["count"]([np.zeros(3, bool)], [np.zeros(3, bool)])
+    assert (nothing["F1"], nothing["FAR_percent"], nothing["MAR_percent"]) == (None, 0.0, None)
+    assert BENCH["count"]([np.ones(3, bool)], [np.ones(3, bool)])["FAR_percent"] is None
+    assert BENCH["better"](nothing, nothing) is None
+    threshold, said = BENCH["choose"]([np.zeros((500, 2), np.float32)] * 2, [np.arange(500) < 100] * 2)
+    assert threshold == 0.5
+    assert "not chosen" in said["said"]
+
+
 def test_signals_that_stand_still_give_finite_inputs():
     assert np.isfinite(BENCH["features"](recording(np.ones((500, 2))))).all()
 
