@@ -81,25 +81,36 @@ def test_the_rules_come_after_those_that_find_an_adapter_s_path() -> None:
     assert RULES.name > "60-serial.rules"
 
 
+ALONE = """
+mount -t tmpfs tmpfs /run && mkdir -p /run/udev/rules.d && cp "$RULES" /run/udev/rules.d/
+mkdir -p "$DEVICES/pts" && cp -a /dev/null /dev/zero /dev/urandom "$DEVICES" && ln -s pts/ptmx "$DEVICES/ptmx"
+mount -t devpts -o newinstance,ptmxmode=0666 devpts "$DEVICES/pts" && mount --rbind "$DEVICES" /dev
+umockdev-run -d "$USB" -- udevadm test --action=add "$1"
+"""
+"""With a /dev and a /run that nobody else sees: udev makes its links in earnest."""
+
+
 def test_an_adapter_gets_its_short_name_and_its_group(tmp_path: Path) -> None:
     """By the real udev, on a simulated FT232R."""
-    if shutil.which("umockdev-run") is None or shutil.which("udevadm") is None or os.geteuid() != 0:
-        pytest.skip("NOT TRIED: no umockdev-run, no udevadm, or not root")
-    ours = Path("/run/udev/rules.d") / RULES.name
-    ours.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(RULES, ours)
-    try:
-        said = [
+    needed = ("umockdev-run", "udevadm", "unshare")
+    if None in map(shutil.which, needed) or os.geteuid() != 0:
+        pytest.skip("NOT TRIED: no umockdev-run, udevadm, unshare, or not root")
+    if subprocess.run(["unshare", "--mount", "mount", "-t", "tmpfs", "tmpfs", "/run"], check=False).returncode:
+        pytest.skip("NOT TRIED: nothing may be mounted here")
+    usb = ROOT / "tests" / "machine" / "usb.umockdev"
+    environment = {**os.environ, "RULES": str(RULES), "USB": str(usb)}
+    tty, port = (
+        done.stdout + done.stderr
+        for number, path in enumerate((f"{USB}/tty/ttyUSB0", USB))
+        for done in [
             subprocess.run(
-                ["umockdev-run", "-d", str(ROOT / "tests/machine/usb.umockdev"), "--",
-                 "udevadm", "test", "--action=add", path],
+                ["unshare", "--mount", "sh", "-ec", ALONE, "sh", path],
                 check=False, capture_output=True, text=True, timeout=60,
+                env={**environment, "DEVICES": str(tmp_path / str(number))},
             )
-            for path in (f"{USB}/tty/ttyUSB0", USB)
-        ]  # fmt: skip
-    finally:
-        ours.unlink()
-    tty, port = (done.stdout + done.stderr for done in said)
+        ]
+    )  # fmt: skip
     assert "/dev/guet/pci-0000:00:14.0-usb-0:1:1.0-port0" in tty
     assert "ID_MM_DEVICE_IGNORE=1" in tty
     assert "latency_timer" in port
+    assert not Path("/dev/guet").exists()
