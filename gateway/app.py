@@ -38,10 +38,7 @@ from gateway.hear import HeardBus
 from gateway.inference import Model, load_model
 from gateway.judge import Judge
 from gateway.link import Ear, Link
-from gateway.link.ble import BleEar
-from gateway.link.gatt import GattLink
 from gateway.link.serial import SerialLink
-from gateway.link.slcan import SlcanEar
 from gateway.link.tcp import TcpLink
 from gateway.live import Live
 from gateway.node import Nodes, tended
@@ -96,6 +93,27 @@ class Protocol:
     codec: Callable[[], PolledCodec] | Mapping[str, Callable[[Device], HeardCodec]]
 
 
+# Links that few gateways have are loaded by those that do.
+
+
+def _radio(bus: Any) -> Ear:
+    from gateway.link.ble import BleEar
+
+    return BleEar(bus.adapter, (bthome.PART, ruuvi.PART))
+
+
+def _connected(bus: Any) -> Link:
+    from gateway.link.gatt import GattLink
+
+    return GattLink(bus.adapter)
+
+
+def _can(bus: Any) -> Ear:
+    from gateway.link.slcan import SlcanEar
+
+    return SlcanEar(bus.port, bus.line, bus.bitrate)
+
+
 PROTOCOLS: dict[str, Protocol] = {
     "modbus-rtu": Protocol(lambda bus: SerialLink(bus.port, bus.line), Rtu),
     "modbus-tcp": Protocol(lambda bus: TcpLink(bus.host, bus.port), Tcp),
@@ -103,12 +121,12 @@ PROTOCOLS: dict[str, Protocol] = {
     "dali-sci": Protocol(lambda bus: SerialLink(bus.port, bus.line or "38400 8N1", frames=False), Sci),
     "mbus": Protocol(lambda bus: SerialLink(bus.port, bus.line or MBUS_LINE), Mbus),
     "ble": Protocol(
-        lambda bus: BleEar(bus.adapter, (bthome.PART, ruuvi.PART)),
+        _radio,
         {"bthome": lambda device: Bthome(device.key), "ruuvi": lambda device: Ruuvi()},
     ),
-    "ble-gatt": Protocol(lambda bus: GattLink(bus.adapter), Gatt),
+    "ble-gatt": Protocol(_connected, Gatt),
     "slcan": Protocol(
-        lambda bus: SlcanEar(bus.port, bus.line, bus.bitrate),
+        _can,
         {
             "canopen": lambda device: CanopenLift(
                 device.number, [point.place for point in device.points.values() if isinstance(point, CanopenPoint)]

@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 from gateway.clock import Clock
 from gateway.codec import GroupCodec, Limits, Place, PolledCodec, Procedure, Span
 from gateway.errors import ActionError, BusError, Busy, GarbledAnswer, LinkError, NoAnswer, NoSuchPlace, Refused
-from gateway.fault_words import in_french
 from gateway.health import LOST_AFTER_FAILURES, Health
 from gateway.link import Link
 from gateway.plan import NOTHING_REFUSED, Block, Refusals, Visit, plan_blocks, plan_visits
@@ -393,6 +392,8 @@ def flaw_of(error: BusError) -> Flaw:
                 "garbled answer: check speed, parity, or two devices at one address",
             )
         case _:
+            from gateway.fault_words import in_french  # a table of 300 sentences, for the day that a port is missing
+
             said = in_french(str(error)) or error
             told = FlawKind.PORT, f"port indisponible ({said})", f"the port is not available ({error})"
     kind, french, english = told
