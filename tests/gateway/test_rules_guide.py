@@ -39,6 +39,21 @@ name = "radar"
 profile = "occupancy/shelly_blu_motion"
 bus = "radio"
 address = "A4:C1:38:00:00:02"
+[[bus]]
+name = "rs485"
+protocol = "modbus-rtu"
+port = "/dev/ttyUSB1"
+line = "9600 8N1"
+[[device]]
+name = "capteur"
+profile = "occupancy/wirenboard_wb_msw_v3"
+bus = "rs485"
+address = 11
+[[device]]
+name = "thermostat"
+profile = "heating/beca_bht006"
+bus = "rs485"
+address = 12
 """
 LAMPS = "".join(
     f'[[device]]\nname = "lampe-{n}"\nprofile = "lighting/d4i_driver"\nbus = "rue"\naddress = {n}\n' for n in (1, 2)
@@ -62,6 +77,7 @@ def test_the_rule_the_permit_and_the_street_that_are_shown_are_taken(site: Site)
     told = "\n".join(explained(site))
     assert "bac-1/temperature au-dessus de 60 (jusqu'à 45) depuis 2min" in told
     assert "à 23:00 : 50 % (P2 → P4)" in told
+    assert "écrire 17 °C à thermostat/setpoint ; ensuite 20 °C" in told
 
 
 def test_every_command_that_is_shown_is_one(text: str, capsys: pytest.CaptureFixture[str]) -> None:
