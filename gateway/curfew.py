@@ -102,14 +102,19 @@ class Curfew:
         if self.rule is None:
             return None
         today = self._place.local(time_s).date()
+        by_day = self._by_day(today, time_s)
         for day in (today - timedelta(days=1), today, today - timedelta(days=2)):
             if (dark := self.night(day)) is not None and dark.start_s <= time_s < dark.end_s:
-                return dark
-        if not self.rule.by_day:
-            dawn_s, dusk_s = self._place.sun_s(today)
-            if dawn_s <= time_s < dusk_s:
-                return Dark(dawn_s, dusk_s, self.because, self._lifted(today))
-        return None
+                # What an order lifts for a night ends with it: the day after is another.
+                return by_day if dark.lifted and by_day is not None and not by_day.lifted else dark
+        return by_day
+
+    def _by_day(self, day: date, time_s: float) -> Dark | None:
+        assert self.rule is not None
+        dawn_s, dusk_s = self._place.sun_s(day)
+        if self.rule.by_day or not dawn_s <= time_s < dusk_s:
+            return None
+        return Dark(dawn_s, dusk_s, self.because, self._lifted(day))
 
     def night(self, day: date) -> Dark | None:
         """The curfew of the night that begins on a day."""

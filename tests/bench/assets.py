@@ -60,7 +60,7 @@ def run(
                 for kept, lives in zip(into, found, strict=True):
                     kept.extend(lives)
                 say(f"{name}: {number} of {len(plan)}, {time.monotonic() - begun:.0f} s")
-        report[name] = told(KINDS[name], model, lived)
+        report[name] = {"seeds_from": MINE + seed} | told(KINDS[name], model, lived)
     return report
 
 
@@ -87,7 +87,6 @@ def told(kind: Kind, model: Model, lived: dict[str, list[list[Life]]]) -> dict[s
         "sha256": model.sha256,
         "decision": named(model.decision),
         "margin_points": card.rule.margin,
-        "seeds_from": MINE,
     }
     for name, (at, decision) in deciding.items():
         counted = count(lived["faults"][at], decision)

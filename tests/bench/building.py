@@ -105,7 +105,7 @@ def run(batches: int = 6, seed: int = 0, jobs: int = 2) -> dict[str, Any]:
         "sha256": model.sha256,
         "decision": named(model.decision),
         "margin_points": model.card.rule.margin,
-        "seeds_from": MINE,
+        "seeds_from": MINE + seed,
         "buildings": len(by_rule),
         **{name: told(lives, decision, sizes) for name, (lives, decision) in deciding.items()},
         "rule": told(by_rule, rule_decision, sizes),

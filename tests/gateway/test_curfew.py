@@ -126,6 +126,20 @@ def test_parks_monuments_facades_and_car_parks_are_lit_from_sunset_on_and_no_soo
     assert ordered.lifted == "AP-2026-12"
 
 
+def test_an_order_lifts_its_last_night_and_not_the_day_after() -> None:
+    here = curfew("b/parc", ("05:30", "14:00"), order("2026-12-01", "2026-12-31"))
+    for text, lifted in (
+        ("2026-12-31T23:00", "AP-2026-12"),
+        ("2027-01-01T05:30", "AP-2026-12"),
+        ("2027-01-01T12:00", ""),
+        ("2026-12-31T12:00", "AP-2026-12"),
+        ("2026-12-01T12:00", ""),
+    ):
+        dark = here.at(at(text))
+        assert dark is not None
+        assert dark.lifted == lifted, text
+
+
 @pytest.mark.parametrize("category", ["a/clos", "b/parc", "d/vitrine", "d/interieur", "e", "g"])
 def test_hours_that_hang_on_an_activity_need_one(category: Category) -> None:
     with pytest.raises(ValueError, match="activity: missing"):
