@@ -111,10 +111,10 @@ class Curfew:
 
     def _by_day(self, day: date, time_s: float) -> Dark | None:
         assert self.rule is not None
-        dawn_s, dusk_s = self._place.sun_s(day)
-        if self.rule.by_day or not dawn_s <= time_s < dusk_s:
+        if self.rule.by_day:
             return None
-        return Dark(dawn_s, dusk_s, self.because, self._lifted(day))
+        dawn_s, dusk_s = self._place.sun_s(day)
+        return Dark(dawn_s, dusk_s, self.because, self._lifted(day)) if dawn_s <= time_s < dusk_s else None
 
     def night(self, day: date) -> Dark | None:
         """The curfew of the night that begins on a day."""

@@ -220,10 +220,8 @@ def _merged(device: Device, points: Sequence[PolledPoint], codec: PolledCodec) -
     if key not in _SHARED:
         if len(_SHARED) >= _MOST_SHARED:
             _SHARED.clear()
-        _SHARED[key] = (
-            points,
-            _made(device, points, codec),
-        )  # the points stay alive, so that an id names one of them only
+        # The points stay alive with it, so that an id names one of them only.
+        _SHARED[key] = points, _made(device, points, codec)
     return list(_SHARED[key][1])
 
 
