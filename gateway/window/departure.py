@@ -64,10 +64,13 @@ class Departures:
                 yield self._pressure(i, points[self.flows + i], column, span)
 
     def moved(self, points: Sequence[str]) -> dict[str, float]:
-        """By how much each pressure has dropped within the week, in bar, against its usual day and the other pressures: the
-        one nearest to what happened most."""
-        drop, others = self._size[WEEK, PRESSURES : PRESSURES + 2 * self.pressures].reshape(2, -1)
-        far = np.maximum(np.nan_to_num(drop) + np.nan_to_num(others), 0.0).tolist()
+        """By how much each pressure has dropped against its usual day, in bar, over the span in which one of them stands out
+        most from its noise: water lost pulls the pressures near it down furthest."""
+        if not self.pressures:
+            return {}
+        drop = slice(PRESSURES, PRESSURES + self.pressures)
+        span = int(np.argmax(self._z[:, drop].max(1)))
+        far = np.maximum(np.nan_to_num(self._size[span, drop]), 0.0).tolist()
         return dict(zip(points[self.flows :], far, strict=True))
 
     def suspects(self, points: Sequence[str]) -> Iterator[Reason]:

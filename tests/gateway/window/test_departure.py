@@ -75,3 +75,11 @@ def test_reasons_give_what_was_seen_and_what_is_usual(leaking):
     for reason in leaking.evidence:
         assert reason.unit == ("m3/h" if reason.point == "debit/flow" else "bar")
         assert (reason.value > reason.usual) == (reason.point == "debit/flow")
+
+
+def test_the_pressure_that_a_leak_pulls_down_furthest_is_said_to_have_moved_most(leaking):
+    (_, without), (times, values) = measured(36), measured(36, [Burst(NODE, 12.0, START_S + 35 * DAY_S)])
+    day = times >= START_S + 35 * DAY_S
+    pulled = {point: (without[point] - values[point])[day].mean() for point in leaking.alike}
+    assert len(pulled) > 1
+    assert max(leaking.alike, key=leaking.alike.__getitem__) == max(pulled, key=pulled.__getitem__)
