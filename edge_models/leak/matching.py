@@ -39,13 +39,14 @@ class Course:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What became of a leak that was watched. delay_h: None where it was not found."""
+    """What became of a leak that was watched. delay_h: None where it was not found. ended: its alert did before it."""
 
     share: float
     m3_h: float
     growth_h: float
     sigmas: float
     delay_h: float | None
+    ended: bool = False
 
 
 @dataclass(slots=True)
@@ -127,8 +128,11 @@ def _tally(course: Course, raised: NDArray[np.bool_], alarmed: NDArray[np.bool_]
     out.alerts = [(float(course.scores[hour]), i in right) for i, hour in enumerate(alerts.tolist())]
     for i, (start, end, growth_h, share, m3_h) in enumerate(course.leaks.tolist()):
         if judged[int(start) : int(end)].any():  # else nobody was watching yet
-            delay_h = float(alerts[found_by[i]] + 1 - start) if i in found_by else None
-            out.fates.append(Fate(share, m3_h, growth_h, float(course.sigmas[i]), delay_h))
+            delay_h, ended = None, False
+            if i in found_by:
+                hour = int(alerts[found_by[i]])
+                delay_h, ended = float(hour + 1 - start), not alarmed[hour : min(int(end), len(judged))].all()
+            out.fates.append(Fate(share, m3_h, growth_h, float(course.sigmas[i]), delay_h, ended))
     return out
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from edge_models.leak.cases import Event
-from edge_models.leak.matching import paired, wilson
+from edge_models.leak.matching import Course, paired, tallies, wilson
 from edge_models.leak.rivals import crossings, cusum, ewma, metronome, night_flow
 from edge_models.leak.watched import Accusation, Alarm, SeenLeak, Watched, most_sigmas, spreads
+from gateway.verdict import Decision
 from tests.bench.leaks import count, first_named, hidden, not_leaks, picture, report, run, visibility
 
 HOURS = 100 * 24
@@ -78,6 +79,16 @@ def test_delays_false_alarms_and_alarm_time_of_a_gateway() -> None:
     assert counted.calm_h == HOURS - JUDGED_FROM - 300
     assert counted.alarm_h == 10 + 10, "what lasts on after the repair counts"
     assert counted.months == pytest.approx((HOURS - JUDGED_FROM) / 720)
+
+
+@pytest.mark.parametrize(("loud_h", "ended"), [(60, True), (100, False), (140, False)])
+def test_an_alert_that_ends_while_its_leak_runs_is_said_so(loud_h: int, ended: bool) -> None:
+    decision = Decision(1.0, 4.0, 4.0, 0.5, 3600.0, 0.0, rise=1.0, hold_s=86400.0, relax_s=432000.0)
+    scores = np.full(400, -2.0)
+    scores[200 : 200 + loud_h] = 3.0
+    leaks = np.array([[200, 300, 0, 0.1, 2.0], [350, 360, 0, 0.1, 2.0]])
+    (tally,), *_ = tallies([Course(scores, leaks, np.array([9.0, 9.0]), "flow", "tank")], [decision])
+    assert [(fate.delay_h is not None, fate.ended) for fate in tally.fates] == [(True, ended), (False, False)]
 
 
 def test_the_first_named_pressure_is_right_if_it_is_one_of_the_two_that_move_most() -> None:
