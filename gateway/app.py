@@ -475,19 +475,10 @@ class Gateway:
     async def _remember(self) -> None:
         """Fills the windows from the store, a little at a time: devices are being read meanwhile."""
         now_s = self.clock.now()
-        history = await self._history(self.site.watches.values(), now_s)
+        history = await history_of(self.store, self.site.watches.values(), now_s)
         for at in range(0, len(history), REMEMBERED_AT_ONCE):
             self.judge.remember(history[at : at + REMEMBERED_AT_ONCE])
             await asyncio.sleep(0)
-
-    async def _history(self, entries: Iterable[WatchEntry], now_s: float) -> list[Summary]:
-        """What the store has of the watched devices, in order of time; of each no more than of the hardware that stands."""
-        history: list[Summary] = []
-        for device in sorted({device for entry in entries for device in _watched(entry)}):
-            since_s = max(now_s - HISTORY_S, float(self.store.state(f"learns_since/{device}") or 0.0))
-            history += self.store.summaries(device, since_s, now_s)
-            await asyncio.sleep(0)
-        return sorted(history, key=lambda summary: summary.start_s)
 
     async def learn_again(
         self, device: str, since_s: float, states: Mapping[str, Any], audits: Sequence[tuple[float, Mapping[str, Any]]]
@@ -511,7 +502,7 @@ class Gateway:
             for entry in entries:
                 if watch := self.judge.watches.get(entry.name):
                     watch.begin_again()
-                    for summary in await self._history([entry], since_s):
+                    for summary in await history_of(self.store, [entry], since_s):
                         watch.add(summary)
         return names
 
@@ -614,14 +605,23 @@ async def recorded(site: Site, clock: Clock, since_s: float, until_s: float) -> 
     return lines
 
 
+async def history_of(store: Store, entries: Iterable[WatchEntry], until_s: float) -> list[Summary]:
+    """What the store has of the watched devices until then, in order of time; of each no more than of the hardware that
+    stands."""
+    history: list[Summary] = []
+    for device in sorted({device for entry in entries for device in _watched(entry)}):
+        since_s = max(until_s - HISTORY_S, float(store.state(f"learns_since/{device}") or 0.0))
+        history += store.summaries(device, since_s, until_s)
+        await asyncio.sleep(0)
+    return sorted(history, key=lambda summary: summary.start_s)
+
+
 async def remembered(site: Site, clock: Clock, before_s: float) -> list[Summary]:
-    """What the store of a site that is not running holds of its watched devices before that time, in order of time: what
-    the windows would have been filled with. Nothing where there is no store. Raises StoreError."""
+    """The `history_of` a site that is not running. Nothing where there is no store. Raises StoreError."""
     if not (site.data / FILE).exists():
         return []
-    devices = {device for entry in site.watches.values() for device in _watched(entry)}
     async with Store.open(site.data, clock) as store:
-        return store.summaries(devices, before_s - HISTORY_S, before_s)
+        return await history_of(store, site.watches.values(), before_s)
 
 
 async def outbox_left(site: Site, clock: Clock) -> tuple[int, int]:
@@ -636,6 +636,7 @@ __all__ = [
     "Gateway",
     "build_watches",
     "give_history",
+    "history_of",
     "home",
     "outbox_left",
     "read_site",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.alert import Alert, AlertKind, Baseline, Severity, alert_id
-from gateway.app import Gateway, build_watches
+from gateway.app import Gateway, build_watches, history_of
 from gateway.clock import SystemClock
 from gateway.errors import WishError
 from gateway.jobs import JOBS, REPLACE
@@ -92,7 +92,7 @@ async def test_history_stays_and_watches_learn_from_the_new_hardware_only(on_sit
         assert store.open_alerts() == [], "an alert on the old hardware is over"
         assert gateway.buses["ligne"].refusals["porte"] == Refusals()  # type: ignore[union-attr]
         assert len(store.summaries("porte", 0.0, now_s)) == 49, "the history stays"
-        assert await gateway._history(site.watches.values(), clock.now()) == []
+        assert await history_of(store, site.watches.values(), clock.now()) == []
         gateway.stop.set()
         await running_it
     async with Store.open(site.data, clock) as store:

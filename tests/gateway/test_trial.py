@@ -15,6 +15,7 @@ from gateway.app import give_history, read_site, remembered
 from gateway.cli import USAGE, main
 from gateway.clock import SystemClock
 from gateway.reading import Snapshot
+from gateway.store import Store
 from gateway.summary import Summariser
 from gateway.trial import tried
 from simulator.waste import Bin
@@ -239,6 +240,12 @@ async def test_a_trial_begins_with_what_the_store_knows_of_the_weeks_before(tmp_
     assert len(known) == len(past)
     site, watches = read_site(path)
     assert tried(site, watches, file, lambda before_s: known).unknown == set()
+    replaced_s = start_s - 900 * 40
+    async with Store.open(site.data, SystemClock()) as store:
+        await store.decide({"learns_since/bac": replaced_s})
+    since = await remembered(site, SystemClock(), start_s)
+    assert since == [summary for summary in known if summary.start_s >= replaced_s], "no more than of what stands there"
+    assert 0 < len(since) < len(known)
 
 
 def test_a_rule_of_which_nothing_can_be_known_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
