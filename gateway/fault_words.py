@@ -68,6 +68,10 @@ FRENCH = {
     "Input should be {}, got {}": "attendu {0}, reçu {1}",
     "String should match pattern '^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$', got {}":
         "attendu un nom fait de lettres sans accent, de chiffres, de - et de _, reçu {0}",
+    "String should match pattern '^$|^(1200|2400|4800|9600|19200|38400|57600|115200) 8[NEO][12]$', got {}":
+        "attendu la vitesse et le caractère de la ligne, comme '9600 8N1' ou '19200 8E1', reçu {0}",
+    "String should match pattern '^(1200|2400|4800|9600|19200|38400|57600|115200) 8[NEO][12]$', got {}":
+        "attendu la vitesse et le caractère de la ligne, comme '9600 8N1' ou '19200 8E1', reçu {0}",
     "String should match pattern {}, got {}": "attendu un texte de la forme {0}, reçu {1}",
     "String should have at most {} character, got {}": "attendu au plus {0} signe, reçu {1}",
     "String should have at most {} characters, got {}": "attendu au plus {0} signes, reçu {1}",

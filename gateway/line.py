@@ -8,6 +8,9 @@ from dataclasses import dataclass
 SILENCE_CHARACTERS = 3.5
 FAST_SILENCE_S = 0.00175
 
+PATTERN = r"^(1200|2400|4800|9600|19200|38400|57600|115200) 8[NEO][12]$"
+"""Of the settings that a site or a profile may name."""
+
 _LINE = re.compile(r"(\d+) ([5-8])([NEO])([12])")
 
 

@@ -26,6 +26,7 @@ from gateway.codec.mbus import MAX_TELEGRAMS
 from gateway.codec.slcan import Bitrate
 from gateway.contradiction import in_examples, in_points, usable
 from gateway.errors import ProfileError
+from gateway.line import PATTERN as LINE
 from gateway.point import (
     AnyPoint,
     BthomePoint,
@@ -110,7 +111,7 @@ class _Profile(Closed):
 class ModbusDefaults(Closed):
     """How devices of this model are met on a line, and what they can take (`codec.Limits`). Times in milliseconds."""
 
-    line: str = ""
+    line: str = Field(default="", pattern=rf"^$|{LINE}")
     unit_id: int = Field(default=1, ge=1, le=247)
     max_read: int = Field(default=125, ge=1, le=125)
     max_hole: int = Field(default=10, ge=0, le=124)
@@ -184,7 +185,7 @@ class MbusDefaults(Closed):
     """How meters of this model are met on a line. telegrams: how many of them a readout takes, at most; what a meter has
     beyond is left there."""
 
-    line: str = ""
+    line: str = Field(default="", pattern=rf"^$|{LINE}")
     telegrams: int = Field(default=1, ge=1, le=MAX_TELEGRAMS)
     patience_ms: float = Field(default=500, gt=0, le=10_000)
     interval_ms: float = Field(default=0, ge=0, le=10_000)

@@ -20,11 +20,12 @@ from gateway.codec.canopen_lift import PART as CAN_PART
 from gateway.errors import GarbledAnswer, WishError
 from gateway.hear import HeardBus
 from gateway.language import say
+from gateway.line import PATTERN as LINE
 from gateway.look import Account, Finding, Found, Look, Row, ScanWish
 from gateway.point import HeardPoint, decoder_of
 from gateway.progress import Progress
 from gateway.proposal import Proposal, Value, known_profiles
-from gateway.site import LINE, Can, Device
+from gateway.site import Can, Device
 from gateway.unit import UNITS
 from gateway.why import deaf, port_fault, unheard, unusable
 

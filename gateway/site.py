@@ -32,6 +32,7 @@ from gateway.cost import CostEntry
 from gateway.errors import ProfileError, SiteError
 from gateway.gear import Kept, kept
 from gateway.holiday import SchoolZone
+from gateway.line import PATTERN as LINE
 from gateway.permit import Permit, PermitEntry
 from gateway.point import NAME as POINT_NAME
 from gateway.point import AnyPoint, Closed, DurationOrNone, WhenMet, duration_s
@@ -52,7 +53,6 @@ from gateway.street import LightingEntry
 from gateway.sun import Place
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-LINE = r"^(1200|2400|4800|9600|19200|38400|57600|115200) 8[NEO][12]$"
 RECORDED_UNITS = {
     "flow": "m3/h", "pressure": "bar", "temperature": "Cel", "neighbours": "Cel", "power": "W", "level": "%",
     "output": "%", "source_voltage": "V", "door_current": "mA", "door_speed": "mm/s", "energy": "kW.h", "air": "Cel",

@@ -34,6 +34,7 @@ WRONG = [
     HEAD.replace("47.0", '"x"') + BUS + DEVICE,
     HEAD.replace('"edge-1"', '"Edge 1"') + BUS + DEVICE,
     HEAD.replace('"Europe/Paris"', '"Paris"') + BUS + DEVICE,
+    HEAD + BUS + '[[bus]]\nname = "l"\nprotocol = "modbus-rtu"\nport = "/dev/ttyUSB0"\nline = "9600 8N9"\n' + DEVICE,
     HEAD + 'summary = "7min"\ndry_run = "perhaps"\n' + BUS + DEVICE,
     HEAD + 'summary = 7\n[upstream]\nurl = "http://x"\nack = "never"\n' + BUS + DEVICE,
     HEAD + '[upstream]\nurl = "mqtt://10.0.0.1"\n' + BUS + DEVICE,

@@ -74,6 +74,7 @@ def test_a_sound_profile() -> None:
         (text_of(head="colour = 3\n"), "colour", "unknown key"),
         (text_of(point=POINT + "scal = 2\n"), "point[0].scal", "unknown key"),
         (text_of(head="[modbus]\npatience = 3\n"), "modbus.patience", "unknown key"),
+        (text_of(head='[modbus]\nline = "9600 8N9"\n'), "modbus.line", "got '9600 8N9'"),
         (text_of(point=POINT.replace("m3/h", "furlong")), "point[0].unit", "'furlong' is not known; use a UCUM code"),
         (text_of(point=POINT.replace('personal = "no"\n', "")), "point[0].personal", "missing; add it"),
         (text_of(point=POINT.replace('"no"', '"maybe"')), "point[0].personal", "got 'maybe'"),
