@@ -66,8 +66,8 @@ SUDDEN = [CHANNELS.index(name) for name in ("flow_3h", "offset_3h", "drop_3h_max
 VISIBLE, FAINT = 5.0, 3.0
 """Sigmas above, or from, which a leak is called so."""
 
-FALSE_A_MONTH, ALARM_SHARE = 0.085, 0.03
-"""What calibration allows, a little less than is asked for, since a threshold fits best where it was chosen."""
+FALSE_A_MONTH, ALARM_SHARE = 0.1, 0.03
+"""What calibration allows, which is what is asked for: networks drawn afterwards gave fewer false alerts, not more."""
 
 START = Decision(
     threshold=0.5,

@@ -237,6 +237,8 @@ def first_named(lives: Sequence[Watched]) -> dict[str, Any]:
             continue
         found_by = paired([(leak.start, leak.end) for leak in life.leaks], [alarm.raised for alarm in life.alarms])
         for i, alert in found_by.items():
+            if not life.leaks[i].moved:  # which sensors it moves was not simulated
+                continue
             named = life.alarms[alert].pressure
             n += 1
             unnamed += not named

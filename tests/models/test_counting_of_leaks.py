@@ -96,6 +96,8 @@ def test_the_first_named_pressure_is_right_if_it_is_one_of_the_two_that_move_mos
     alarms = (Alarm(1010, 1100, "s/2"), Alarm(1310, 1400, "s/3"), Alarm(1710, 1800), Alarm(2000, 2010, "s/1"))
     named = first_named([life(leaks, alarms)])
     assert (named["alerts"], named["right"], named["unnamed"]) == (3, 1, 1)
+    unknown = first_named([life((leak(1000, 1100, moved=()),), alarms[:1])])
+    assert (unknown["alerts"], unknown["value"]) == (0, None), "what it moves was not simulated"
 
 
 def test_what_hiding_does_is_counted_where_there_was_enough_to_hide() -> None:
