@@ -125,6 +125,7 @@ class PolledBus:
         start_s = self._clock.monotonic()
         for visit in self.visits:
             self._add(visit, start_s)
+        rested = False
         while True:
             turn = self._schedule.next(self._clock.monotonic())
             if turn is None:
@@ -132,8 +133,11 @@ class PolledBus:
                 if due_s is None:
                     return
                 await self._clock.sleep(max(0.0, due_s - self._clock.monotonic()))
+                rested = True
                 continue
-            await asyncio.sleep(0)  # an overfull plan must not starve the rest of the gateway
+            if not rested:
+                await asyncio.sleep(0)  # an overfull plan must not starve the rest of the gateway
+            rested = False
             assert turn.visit is not None
             visit, began_s = turn.visit, self._clock.monotonic()
             await self.visit(visit)

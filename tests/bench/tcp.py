@@ -30,7 +30,7 @@ ROOT = HERE.parents[1]
 SETTLE_S = 3.0
 ARRIVED_S = 2.0
 START_WITHIN_S = 30.0
-LEVELS = (30_000, 60_000, 90_000, 120_000, 150_000, 180_000, 225_000)
+LEVELS = (30_000, 60_000, 90_000, 120_000, 150_000, 165_000, 180_000, 225_000)
 """Values a second that are asked for in turn, until one is not reached."""
 LEVEL_DEVICES = 400
 RECOVERED = 1000

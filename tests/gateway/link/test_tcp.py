@@ -79,6 +79,24 @@ async def test_one_connection_serves_many_units_and_exchanges(server: TcpServer,
     assert (server.connections, link.traffic.answers, link.traffic.reopened) == (1, 50, 0)
 
 
+async def test_answers_that_come_in_parts_are_not_mixed_between_connections() -> None:
+    """All connections share the memory that the event loop reads into."""
+
+    async def by_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        number = await reader.readexactly(2)
+        unit = (await reader.readexactly(10))[4]
+        for byte in number + bytes([0, 0, 0, 11, unit, 3, 8]) + bytes([unit]) * 8:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.001)
+
+    async with serving(by_bytes) as port:
+        links = [TcpLink("127.0.0.1", port) for _ in range(8)]
+        got = await asyncio.gather(*(read(link, Tcp(), unit) for unit, link in enumerate(links, 1)))
+        assert got == [bytes([unit]) * 8 for unit in range(1, 9)]
+        for link in links:
+            await link.close()
+
+
 async def test_pymodbus_own_server_is_read_and_written() -> None:
     device = SimDevice(id=3, simdata=[SimData(0, values=[11, 22, 33], datatype=DataType.REGISTERS)])
     with socket.create_server(("127.0.0.1", 0)) as free:
