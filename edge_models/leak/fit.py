@@ -66,22 +66,22 @@ SUDDEN = [CHANNELS.index(name) for name in ("flow_3h", "offset_3h", "drop_3h_max
 VISIBLE, FAINT = 5.0, 3.0
 """Sigmas above, or from, which a leak is called so."""
 
-FALSE_A_MONTH, ALARM_SHARE = 0.1, 0.03
-"""What calibration allows, which is what is asked for: networks drawn afterwards gave fewer false alerts, not more."""
+FALSE_A_MONTH, ALARM_SHARE = 0.09, 0.025
+"""What calibration allows: less than the 0.1 and 0.03 that are asked for, for a decision looks best where it was chosen."""
 
 START = Decision(
     threshold=0.5,
     evidence=20.0,
-    cap=8.0,
+    cap=20.0,
     clear=0.2,
     clear_s=6 * 3600.0,
     grace_s=0.0,  # the window itself says when it knows enough
-    rise=1.0,
+    rise=0.3,
     hold_s=3 * 86400.0,
     relax_s=5 * 86400.0,
-    power=1.5,
+    power=1.75,
     jump=3.0,
-    fade_s=2 * 86400.0,
+    fade_s=86400.0,
 )
 CLEAR_BELOW = 0.3
 """An alert may end this far below the threshold."""
@@ -95,7 +95,7 @@ REGIME_WORDS = {
     "tank": "château d'eau et pompe",
 }
 
-QUANTILES = (0.82, 0.83, 0.84, 0.85, 0.86, 0.87, 0.88, 0.89, 0.9, 0.91, 0.92, 0.93, 0.94)
+QUANTILES = (0.72, 0.73, 0.74, 0.75, 0.76, 0.77, 0.78, 0.79, 0.8, 0.81, 0.82, 0.83, 0.84, 0.86, 0.88, 0.9)
 """Of all scores of calibration: where thresholds are looked for."""
 
 RULE_START, RULE_QUANTILES = (
@@ -293,7 +293,7 @@ def decide(
     candidates = [
         replace(start, threshold=level, clear=level - CLEAR_BELOW, evidence=evidence * start.evidence)
         for level in np.quantile(finite, quantiles).tolist()
-        for evidence in (0.25, 0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 4.0)
+        for evidence in (0.25, 0.5, 0.8, 1.2, 1.7, 2.2, 2.6, 3.0, 3.5, 4.0, 4.75, 6.0)
     ]
     best: tuple[float, Decision, Tally] | None = None
     for candidate, each in zip(candidates, tallies(courses, candidates), strict=True):
@@ -374,7 +374,11 @@ def main(folder: Path = WORK) -> None:
     )
 
     def best(kind: str) -> tuple[str, int]:
-        return max((key for key in floats if key[0] == kind), key=lambda key: total(floats[key].calibration).found)
+        def merit(key: tuple[str, int]) -> tuple[int, int]:
+            tally = total(floats[key].calibration)
+            return tally.found, -tally.false
+
+        return max((key for key in floats if key[0] == kind), key=merit)
 
     # By calibration alone: the simpler one is shipped unless the network finds more in every training that was paired.
     beaten = all(

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 SPLIT = "bench"
 SEEN_WITHIN_H = 30 * DAY_H
+AS_FAR = 0.05
+"""Two pressures that a leak moves alike but for so much are one to whoever measures them."""
 MISSING = Flaw(Quality.BAD, "absent")
 SITE = """
 [gateway]
@@ -59,7 +61,7 @@ model = "leak"
 class SeenLeak:
     """start, end, growth_h in hours; share: of the mean inflow. sigmas: its largest 24-hour mean effect on a sensor of the
     gateway (net inflow, a pressure) within 30 days and before repair, over the `spreads` of that sensor. moved: the two
-    pressures that it moves most."""
+    pressures that it moves most; as_far: others that it moves as far as the second of them, but for AS_FAR."""
 
     start: int
     end: int
@@ -68,6 +70,7 @@ class SeenLeak:
     m3_h: float
     sigmas: float
     moved: tuple[str, ...]
+    as_far: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +214,11 @@ def seen_leaks(case: Case, columns: Sequence[int], flows: int, points: Sequence[
         during = effect[leak.start : min(leak.end, leak.start + SEEN_WITHIN_H)]
         net = during[:, :flows].sum(1, keepdims=True) if flows else during[:, :0]
         most = most_sigmas(np.hstack([net, during[:, flows:]]), sigma)
-        order = np.argsort(-np.abs(during[:, flows:]).mean(0))[:2]
-        moved = tuple(points[flows + int(i)] for i in order)
-        out.append(SeenLeak(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h, most, moved))
+        far = np.abs(during[:, flows:]).mean(0)
+        order = np.argsort(-far)
+        moved = tuple(points[flows + int(i)] for i in order[:2])
+        as_far = tuple(points[flows + int(i)] for i in order[2:] if far[i] >= (1 - AS_FAR) * far[order[1]])
+        out.append(SeenLeak(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h, most, moved, as_far))
     return tuple(out)
 
 

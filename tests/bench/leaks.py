@@ -230,8 +230,9 @@ def _delays(delays: Sequence[float | None]) -> dict[str, Any]:
 
 def first_named(lives: Sequence[Watched]) -> dict[str, Any]:
     """Of true alerts at gateways with three pressures or more, how many name first one of the two that the leak moves
-    most, and how many name no pressure at all (counted as wrong)."""
-    right = unnamed = n = 0
+    most, how many one that it moves as far as the second of them (counted as wrong), and how many no pressure at all (the
+    same)."""
+    right = as_far = unnamed = n = 0
     for life in lives:
         if len(life.points) - life.flows < 3:
             continue
@@ -243,11 +244,13 @@ def first_named(lives: Sequence[Watched]) -> dict[str, Any]:
             n += 1
             unnamed += not named
             right += named in life.leaks[i].moved
+            as_far += named in life.leaks[i].as_far
     low, high = wilson(right, n)
     value = round(right / n, 3) if n else None
     return {
         "alerts": n,
         "right": right,
+        "as_far": as_far,
         "unnamed": unnamed,
         "value": value,
         "low": round(low, 3),

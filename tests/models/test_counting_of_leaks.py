@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edge_models.leak.cases import Event
+from edge_models.leak.cases import Case, Event, Leak
 from edge_models.leak.matching import Course, paired, tallies, wilson
 from edge_models.leak.rivals import crossings, cusum, ewma, metronome, night_flow
-from edge_models.leak.watched import Accusation, Alarm, SeenLeak, Watched, most_sigmas, spreads
+from edge_models.leak.watched import Accusation, Alarm, SeenLeak, Watched, most_sigmas, seen_leaks, spreads
 from gateway.verdict import Decision
 from tests.bench.leaks import count, first_named, hidden, not_leaks, picture, report, run, visibility
 
@@ -96,8 +96,21 @@ def test_the_first_named_pressure_is_right_if_it_is_one_of_the_two_that_move_mos
     alarms = (Alarm(1010, 1100, "s/2"), Alarm(1310, 1400, "s/3"), Alarm(1710, 1800), Alarm(2000, 2010, "s/1"))
     named = first_named([life(leaks, alarms)])
     assert (named["alerts"], named["right"], named["unnamed"]) == (3, 1, 1)
+    alike = replace(leak(1300, 1400), as_far=("s/3",))
+    assert first_named([life((alike,), alarms[1:2])])["as_far"] == 1, "as far as the second: told, and not right"
     unknown = first_named([life((leak(1000, 1100, moved=()),), alarms[:1])])
     assert (unknown["alerts"], unknown["value"]) == (0, None), "what it moves was not simulated"
+
+
+def test_pressures_that_a_leak_moves_alike_are_told_beside_the_two_it_moves_most() -> None:
+    hours, begin = 45 * 24, 40 * 24
+    effects = np.zeros((1, hours, 5))  # one flow, four pressures
+    effects[0, begin:, 1:] = -0.100, -0.200, -0.097, -0.090
+    values = np.random.default_rng(3).normal(5, 0.01, (hours, 5)) + effects[0]
+    flawless, loss = np.zeros((hours, 5), bool), np.zeros((hours, 1))
+    case = Case("c", "gravity", 1, values, flawless, (Leak(begin, hours, 0, 0.1, 3.0),), loss, 30.0, (), effects)
+    (seen,) = seen_leaks(case, range(5), 1, ["q", "p1", "p2", "p3", "p4"])
+    assert (seen.moved, seen.as_far) == (("p2", "p1"), ("p3",))
 
 
 def test_what_hiding_does_is_counted_where_there_was_enough_to_hide() -> None:
