@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 
 BETWEEN_S = 120.0
 """How long there may be no gateway between two, before the watchdog of the machine is left to end the process."""
-COLLECT_AFTER = 10_000, 20, 20
-"""Objects made beyond those gone, until the collector looks for circles among them (gc.set_threshold). Few here are in
-one, and with Python's own 700 it takes a twentieth of the time at full load; ten thousand are a megabyte or so."""
+COLLECT_AFTER = 4_000
+"""Objects made beyond those gone, until the collector looks for circles among them (gc.set_threshold). Few here are in one,
+and with Python's own 700 it takes a twentieth of the time at full load; so many are half a megabyte at most."""
 
 
 @dataclass(slots=True)
@@ -139,8 +139,8 @@ class Service:
             # What was built now lives as long as this gateway: the collector need not go through it again and again.
             gc.collect()
             gc.freeze()
-            # And what is made later is mostly gone at once without it: it need not look after every 700 objects.
-            gc.set_threshold(*COLLECT_AFTER)
+            # And what is made later is mostly gone without it.
+            gc.set_threshold(COLLECT_AFTER)
             desk = Desk()
             await stack.enter_async_context(hatch.opened(gateway, _jobs, desk))
             where = None
