@@ -347,6 +347,7 @@ class Gateway:
         task = asyncio.get_running_loop().create_task(guarded(), name=name)
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
+        task.add_done_callback(lambda _: work.close())  # given up before it began, it would never be awaited
 
     def _picture(self) -> Picture:
         """The inputs of a decision, as they are now."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+Either = asyncio.Protocol | asyncio.BufferedProtocol
+
 
 class Wire(asyncio.Transport):
     """One end. `Wire.connect` makes both."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: Either) -> None:
         super().__init__({"socket": _Socket()})
         self._loop, self._protocol, self._open = loop, protocol, True
         self._other: Wire
 
     @classmethod
-    def connect(
-        cls, loop: asyncio.AbstractEventLoop, client: asyncio.Protocol, server: asyncio.Protocol
-    ) -> asyncio.Transport:
+    def connect(cls, loop: asyncio.AbstractEventLoop, client: Either, server: Either) -> asyncio.Transport:
         """The client's end."""
         ours, theirs = cls(loop, client), cls(loop, server)
         ours._other, theirs._other = theirs, ours
@@ -30,8 +30,17 @@ class Wire(asyncio.Transport):
             self._loop.call_soon(self._other.arrive, bytes(data))
 
     def arrive(self, data: bytes) -> None:
-        if self._open:
+        if not self._open:
+            return
+        if isinstance(self._protocol, asyncio.Protocol):
             self._protocol.data_received(data)
+            return
+        while data:
+            room = memoryview(self._protocol.get_buffer(len(data)))
+            count = min(len(room), len(data))
+            room[:count] = data[:count]
+            self._protocol.buffer_updated(count)
+            data = data[count:]
 
     def is_closing(self) -> bool:
         return not self._open
