@@ -116,6 +116,15 @@ class Decider:
             self._fade(score)
         return self._verdict(score, limit, raised=raised, cleared=cleared)
 
+    @property
+    def alerting(self) -> bool:
+        """Whether an alert lasts."""
+        return self._memory.alert_s is not None
+
+    def wait(self, until_s: float) -> None:
+        """Raises nothing before then."""
+        self._memory.raised_s = until_s - self.decision.hold_s
+
     def state(self) -> dict[str, float | None]:
         """All it remembers, for JSON."""
         return asdict(self._memory)

@@ -7,6 +7,7 @@ steps. What it must remember over a power cut is small (`state`); the window is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Any
@@ -19,12 +20,15 @@ from gateway.rule import alert_of
 from gateway.site import WatchEntry
 from gateway.summary import Aggregate, Summary
 from gateway.suspect import Suspects, rests_on
-from gateway.verdict import Decider, State, Verdict
-from gateway.window import Features, Remembers, Window
+from gateway.verdict import Decider, Decision, State, Verdict
+from gateway.window import Features, Remembers, Settles, Window
 
 MOST_STEPS = 2000
 """Steps that are caught up with at once (83 days of an hourly one): a clock that was decades behind must not have every
 hour of them judged."""
+
+HARDER, QUIET_S = 1.5, 12 * 3600.0
+"""From the level that an alert left, the next needs so many times the evidence, and comes so much later at the earliest."""
 
 
 def window_of(kind: str, entry: WatchEntry, zone: tzinfo) -> Window:
@@ -113,7 +117,7 @@ class Watch:
         self.window = self._new_window()
         _fits(self.window, model, entry)
         _try_out(window_of(model.card.window, entry, zone), entry, units, period_s)
-        self.decider = Decider(model.decision)
+        self.decider = Decider(self._decision())
         self.verdict: Verdict | None = None
         self.open: Alert | None = None
         self.suspects = Suspects("sensor_fault")
@@ -126,7 +130,7 @@ class Watch:
     def begin_again(self) -> None:
         """Forgets what was learnt, because other hardware stands in a role: windows empty, grace period anew, no alert."""
         self.window = self._new_window()
-        self.decider = Decider(self.model.decision)
+        self.decider = Decider(self._decision())
         self.verdict = self.open = self.latest = self.score = None
         self.suspects = Suspects("sensor_fault")
 
@@ -155,8 +159,11 @@ class Watch:
         return changed
 
     def corrected(self, moved: Moved) -> None:
-        """What was dated by a guess is put right. The window is empty then."""
+        """What was dated by a guess is put right. The window is empty then, but for what it cannot learn again."""
+        known = self.window.state() if isinstance(self.window, Settles) and isinstance(self.window, Remembers) else None
         self.window = self._new_window()
+        if known is not None and isinstance(self.window, Remembers):
+            self.window.restore(known)
         self.judged_until_s = moved.known(self.judged_until_s)
         if self.judged_until_s is not None:
             self.judged_until_s = self.judged_until_s // self.window.step_s * self.window.step_s
@@ -165,28 +172,65 @@ class Watch:
             self.open = moved.alert(self.open)
         self.suspects.moved(moved)
 
+    def _decision(self) -> Decision:
+        decision = self.model.decision
+        levelled = isinstance(self.window, Settles) and self.window.levelled
+        return replace(decision, evidence=HARDER * decision.evidence) if levelled else decision
+
     def _judge_step(self, at_s: float) -> list[Alert]:
         features = self.window.features(at_s)
         self.latest = features
         self.score = self.model.judge(features) if features is not None else None
         verdict = self.verdict = self.decider.step(at_s, self.score)
-        changed = []
-        if verdict.cleared and self.open is not None:
-            changed.append(self.open.cleared(at_s))
-            self.open = None
         if features is None:
-            return changed
+            return self._close(at_s) if verdict.cleared else []
+        levels = self.window if isinstance(self.window, Settles) else None
+        if verdict.raised and levels is not None and levels.is_more(at_s):
+            self._begin_from_level(at_s)
+            return self.suspects.judge(at_s, features.suspects)
+        changed = self._close(at_s) if verdict.cleared or verdict.raised else []
         if verdict.raised:
-            if self.open is not None:
-                changed.append(self.open.cleared(at_s))
-                self.open = None
             accused = rests_on(self.model.judge, features, verdict.threshold)
             new = [reason for reason in accused if reason.point not in self.suspects.open]
             changed += [self.suspects.accuse(at_s, reason) for reason in new]
             if not accused:
                 self.open = alert_of(self.name, self.model, verdict, features, at_s)
                 changed.append(self.open)
+        if levels is not None:
+            changed += self._settle(levels, at_s)
         return changed + self.suspects.judge(at_s, features.suspects)
+
+    def _close(self, at_s: float) -> list[Alert]:
+        """Ends the alert that is open, if any."""
+        if self.open is None:
+            return []
+        over, self.open = self.open.cleared(at_s), None
+        if isinstance(self.window, Settles):
+            self.window.cleared()
+        return [over]
+
+    def _settle(self, levels: Settles, at_s: float) -> list[Alert]:
+        """What was alerted and lasts becomes the level from which the next is seen; its alert then ends with it."""
+        assert self.verdict is not None
+        if self.open is not None and self.verdict.raised:
+            levels.raised(at_s, self.open.onset_s)
+        if levels.settle(at_s):
+            self._begin_from_level(at_s)
+        self.decider.decision = self._decision()  # levels are forgotten in time
+        if self.open is None or self.decider.alerting:
+            return []
+        if not levels.running(at_s):
+            return self._close(at_s)
+        self.verdict = replace(self.verdict, state=State.ALERT, since_s=self.open.onset_s)
+        return []
+
+    def _begin_from_level(self, at_s: float) -> None:
+        """Scores are others from now on: evidence gathers anew."""
+        assert self.verdict is not None
+        self.decider = Decider(self._decision())
+        self.decider.wait(at_s + QUIET_S)
+        lasts = (State.ALERT, self.open.onset_s) if self.open is not None else (State.NORMAL, None)
+        self.verdict = replace(self.verdict, raised=False, state=lasts[0], since_s=lasts[1])
 
     @property
     def says(self) -> str:
@@ -219,10 +263,11 @@ class Watch:
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         self.judged_until_s = state["judged_until_s"]
-        self.decider.restore(state["decider"])
         self.open = Alert.from_json(state["open"]) if state["open"] else None
         known = state.get("window")  # states of before 2026-11-26 have none
         if known is not None and isinstance(self.window, Remembers):
             self.window.restore(known)
+        self.decider.decision = self._decision()
+        self.decider.restore(state["decider"])
         if "suspects" in state:  # not in those of before 2026-11-26
             self.suspects.restore(state["suspects"])

@@ -86,3 +86,31 @@ class Remembers(Protocol):
     def restore(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`. Raises ValueError when it is not one."""
         ...
+
+
+@runtime_checkable
+class Settles(Protocol):
+    """A window that takes what was alerted, once it lasts, for the new level, and sees from there what comes next."""
+
+    levelled: bool
+    """Whether there was such a level lately: what comes on top of it must show more clearly."""
+
+    def is_more(self, now_s: float) -> bool:
+        """Whether what would be raised now is only more of what is known; if so it belongs to the level from now on."""
+        ...
+
+    def raised(self, now_s: float, since_s: float) -> None:
+        """An alert was raised."""
+        ...
+
+    def cleared(self) -> None:
+        """It has ended."""
+        ...
+
+    def settle(self, now_s: float) -> bool:
+        """Asked after every step: whether levels changed, so that features are others from now on."""
+        ...
+
+    def running(self, now_s: float) -> bool:
+        """Whether something that was alerted goes on, though features do not show it any more."""
+        ...

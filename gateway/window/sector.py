@@ -5,7 +5,8 @@ them, up to two days ago, give a baseline (`gateway.window.baseline`), renewed e
 restart and a replay renew it at the same hours. Each hour becomes a row of channels that do not depend on the network nor
 on the number of its sensors; what a model sees are the rows of some hours of the last fortnight, ever further apart.
 
-What an hour's features are depends on the HISTORY_S before it and on nothing else.
+What an hour's features are depends on the HISTORY_S before it and on nothing else; with many pressures also on the levels
+of leaks that were told (`gateway.window.level`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +39,7 @@ from gateway.window.baseline import (
     Stretch,
 )
 from gateway.window.departure import Departures, eased
+from gateway.window.level import EVERY_H, MANY, OVER_H, RECENT_H, Departed, Levels
 
 HOUR_S = 3600.0
 RENEWED_H = 48
@@ -105,6 +108,8 @@ class SectorWindow:
         self._flows = len(flows)
         self._column = {point: i for i, point in enumerate(self.points)}
         self._utc_offset_s = utc_offset_s
+        self._levels = Levels(len(flows), len(pressures)) if len(pressures) >= MANY else None
+        self._settled_h: int | None = None  # when they last changed
         self._factors: dict[tuple[int, str], float] = {}
         self._forget()
 
@@ -164,11 +169,87 @@ class SectorWindow:
             return None
         rows = self._rows.between(now_h - 1 - LAGS_H[0], now_h)
         x = stacked(rows[:, : len(CHANNELS)])[-1]
-        evidence = sorted(self._latest.evidence(self.points), key=lambda reason: -reason.weight)
+        evidence = sorted(self._without_levels(now_h, self._latest.evidence(self.points)), key=lambda one: -one.weight)
         suspects = (*self._latest.suspects(self.points), *self._stuck_points(now_h))
         moved = self._latest.moved(self.points)
         seen = Features(now_s, x, evidence, float(rows[-1, RULE]), suspects=suspects, alike=moved)
         return replace(seen, ease=partial(self._eased, seen, self._baseline))
+
+    def _without_levels(self, now_h: int, reasons: Iterator[Reason]) -> Iterator[Reason]:
+        """Reasons that say so where what leaks told before do was taken off."""
+        off = None if self._levels is None else self._levels.off(now_h - 1, now_h)[0]
+        for reason in reasons:
+            told = off is not None and off[self._column[reason.point]] != 0
+            yield replace(reason, text=f"{reason.text}, fuites déjà signalées déduites") if told else reason
+
+    def is_more(self, now_s: float) -> bool:
+        """See `Settles`."""
+        now_h = int(now_s // HOUR_S)
+        if self._levels is None or self._baseline is None or not self._levels.known:
+            return False
+        more = self._levels.more(now_h, self._departed(self._baseline, now_h, RECENT_H))
+        if more:
+            self._judge_again(now_h)
+        return more
+
+    def raised(self, now_s: float, since_s: float) -> None:
+        """See `Settles`."""
+        if self._levels is not None:
+            self._levels.raised(int(now_s // HOUR_S), int(since_s // HOUR_S))
+
+    def cleared(self) -> None:
+        """See `Settles`."""
+        if self._levels is not None:
+            self._levels.cleared()
+
+    def settle(self, now_s: float) -> bool:
+        """See `Settles`."""
+        levels, baseline, now_h = self._levels, self._baseline, int(now_s // HOUR_S)
+        if levels is None or baseline is None:
+            return False
+        if levels.is_due(now_h):
+            levels.take(now_h, self._departed(baseline, now_h, OVER_H))
+            changed = True
+        else:
+            levels.forget(now_h - int(HISTORY_S // HOUR_S))
+            asked = levels.known and now_h % EVERY_H == 0
+            changed = asked and levels.mended(now_h, self._departed(baseline, now_h, RECENT_H))
+        if changed:
+            self._judge_again(now_h)
+        return changed
+
+    @property
+    def levelled(self) -> bool:
+        """See `Settles`."""
+        return self._levels is not None and self._levels.known
+
+    def running(self, now_s: float) -> bool:
+        """See `Settles`."""
+        return self._levels is not None and self._levels.running(int(now_s // HOUR_S))
+
+    def state(self) -> dict[str, Any]:
+        """What must outlive a restart: the levels of leaks that were told."""
+        return (
+            {} if self._levels is None else {"points": self.points, "settled_h": self._settled_h} | self._levels.state()
+        )
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`; of other points than these nothing is taken. Raises ValueError."""
+        if self._levels is not None and state.get("points") == self.points:
+            self._levels.restore(state)
+            self._settled_h = state.get("settled_h")
+
+    def _departed(self, baseline: Baseline, now_h: int, hours: int) -> Departed:
+        """What the points departed by over the last hours."""
+        return Departed.over(self._stretch(now_h - hours, now_h), baseline)
+
+    def _judge_again(self, now_h: int) -> None:
+        """Makes the baseline and the rows of the last fortnight anew, from the levels as they are now."""
+        self._settled_h = now_h
+        if self._renewed_h is not None:
+            self._renew(self._renewed_h)
+        begin_h = max(now_h - LAGS_H[0], self._first_h or 0)
+        self._rows.put(begin_h, self._judge(begin_h, now_h))
 
     def _stuck_points(self, now_h: int) -> Iterator[Reason]:
         """Points that have said the very same for a day, which they do not usually."""
@@ -217,10 +298,14 @@ class SectorWindow:
         while hour < until_h:
             block = hour // RENEWED_H * RENEWED_H
             end = min(until_h, block + RENEWED_H)
+            if self._settled_h is not None and hour < self._settled_h:
+                end = min(end, self._settled_h)
             if block != self._renewed_h:
                 self._renew(block)
             self._rows.put(hour, self._judge(hour, end))
             hour = self._done_h = end
+            if hour == self._settled_h:  # once more after a restart, as it was then
+                self._judge_again(hour)
         rows = self._rows.between(begin_h, until_h)
         return rows[:, : len(CHANNELS)], rows[:, RULE]
 
@@ -271,7 +356,8 @@ class SectorWindow:
             self._usually_stuck = _run(same, STUCK_H)[OFTEN_STUCK_H:].sum(0) > 0.1 * np.maximum(counted, 1)
         stuck |= _run(same, STUCK_H) & ~self._usually_stuck
         means = np.where(known & ~stuck, total / np.maximum(seconds, 1.0), np.nan)
-        return means[OFTEN_STUCK_H:]
+        means = means[OFTEN_STUCK_H:]
+        return means if self._levels is None else means - self._levels.off(begin_h, end_h)
 
 
 def channels(judged: Judged, baseline: Baseline, fresh: Floats) -> Floats:
