@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gateway.summary import Aggregate
+from gateway.window.level import MANY
 from gateway.window.sector import CHANNELS, CLIP, HISTORY_S, LAGS_H, SectorWindow
 from simulator.water import Burst, Sector
 
@@ -253,3 +254,11 @@ def test_a_clock_that_was_years_ahead_and_comes_back_is_survived(calm):
     assert window.features(future_s + 3600) is None
     fill(window, times[960:], {p: v[960:] for p, v in values.items()})
     assert window.features(START_S + 36 * DAY_S) is not None
+
+
+@pytest.mark.parametrize(("pressures", "known"), [(MANY - 1, False), (MANY, True)])
+def test_only_many_pressures_tell_a_second_leak_from_more_of_the_first(pressures, known):
+    window = SectorWindow({"pressure": [f"p{i}/pressure" for i in range(pressures)]})
+    window.raised(START_S, START_S - 3600)
+    assert window.running(START_S) is known
+    assert bool(window.state()) is known
