@@ -36,7 +36,8 @@ class PressureNode:
     """unit_id: on the line. pressure_bar: the truth at its transmitter, asked for several times a second."""
 
     def __init__(self, line: Line, unit_id: int, folder: Path, pressure_bar: Callable[[], float]) -> None:
-        self._line, self._pressure_bar, self._folder = line, pressure_bar, folder
+        folder = self._folder = folder.absolute()  # the board runs in a folder of its own
+        self._line, self._pressure_bar = line, pressure_bar
         self._config = configuration("pressure", unit_id, "19200 8E1", name="demo")
         self._input = folder / "adc26"
         self._master = self._slave = -1

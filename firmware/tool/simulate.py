@@ -65,7 +65,7 @@ class Board:
                 )
             )
         self._command = [str(interpreter), "-X", f"heapsize={heap}", str(FIRMWARE / "sim" / "start.py")]
-        self._folder = folder
+        folder = self._folder = folder.absolute()  # the interpreter runs in it
         self._output = output
         self._fed = folder / "watchdog.sim"
         self._env = os.environ | {
