@@ -28,7 +28,7 @@ AFTER_H = 24
 @dataclass(frozen=True, slots=True)
 class Course:
     """A gateway's scores, hour by hour of its case, NaN where there is none, and the leaks that ran: (start, end, growth_h,
-    share, m3_h) each. sigmas: by how much each is visible (`watched.SeenLeak`). kind: "flow", "pressure" or "both"."""
+    share, m3_h) each. sigmas: by how much each is visible (`visibility.SeenLeak`). kind: "flow", "pressure" or "both"."""
 
     scores: Floats
     leaks: Floats

@@ -1,7 +1,5 @@
-"""A case lived through by a gateway: the product's own site, judge and watch, hour by hour, and what they said of it.
-
-Beside what was said stands what could have been seen: how far each leak moves the gateway's sensors, from the same life
-without it, against what they wander by anyway.
+"""A case lived through by a gateway: the product's own site, judge and watch, hour by hour, and what they said of it. Beside
+it stands what could have been seen (`edge_models.leak.visibility`).
 """
 
 from __future__ import annotations
@@ -16,15 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_models.leak.cases import DAY_H, EPOCH_H, Case, Event, draw, subset
+from edge_models.leak.cases import EPOCH_H, Case, Event, draw, subset
+from edge_models.leak.visibility import SeenLeak, seen_leaks, shown_sigmas
 from gateway.alert import Alert, AlertKind
 from gateway.app import read_site
 from gateway.judge import Judge
 from gateway.reading import Flaw, Quality, Snapshot
 from gateway.site import Site
 from gateway.watch import Watch
-from gateway.window.baseline import LOOKBACK_H, OFFSET, PRESSURES, USUAL_FLOW, Baseline, Stretch
-from gateway.window.sector import LEARNT_H, RENEWED_H
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +31,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SPLIT = "bench"
-SEEN_WITHIN_H = 30 * DAY_H
-AS_FAR = 0.05
-"""Two pressures that a leak moves alike but for so much are one to whoever measures them."""
 MISSING = Flaw(Quality.BAD, "absent")
 SITE = """
 [gateway]
@@ -55,22 +49,6 @@ name = "secteur"
 model = "leak"
 [watch.inputs]
 """
-
-
-@dataclass(frozen=True, slots=True)
-class SeenLeak:
-    """start, end, growth_h in hours; share: of the mean inflow. sigmas: its largest 24-hour mean effect on a sensor of the
-    gateway (net inflow, a pressure) within 30 days and before repair, over the `spreads` of that sensor. moved: the two
-    pressures that it moves most; as_far: others that it moves as far as the second of them, but for AS_FAR."""
-
-    start: int
-    end: int
-    growth_h: int
-    share: float
-    m3_h: float
-    sigmas: float
-    moved: tuple[str, ...]
-    as_far: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +109,9 @@ def watch(case: Case, flows: Sequence[int], pressures: Sequence[int]) -> Watched
     site, watches = _site(points, len(flows))
     life = _Life(site, watches[0], points, len(flows))
     life.go_through(case, columns)
-    leaks = seen_leaks(case, columns, len(flows), points)
+    shown = shown_sigmas(case, columns, len(flows))
+    seen = seen_leaks(case, columns, len(flows), points)
+    leaks = tuple(replace(leak, shown=sigmas) for leak, sigmas in zip(seen, shown, strict=True))
     events = tuple(event for event in case.events if event.column < 0 or event.column in columns)
     values = case.values[:, columns]
     said = tuple(sorted(life.alarms.values(), key=lambda alarm: alarm.raised)), life.rule, tuple(life.accusations)
@@ -200,57 +180,3 @@ class _Life:
         assert features is not None
         assert features.ease is not None
         return self._watch.model.judge(features.ease(dict.fromkeys(points, 0.0))) < threshold
-
-
-def seen_leaks(case: Case, columns: Sequence[int], flows: int, points: Sequence[str]) -> tuple[SeenLeak, ...]:
-    """The leaks of a case as a gateway with these columns could see them; sigmas are NaN without twins."""
-    if case.effects is None:  # how they show was not simulated
-        shown = [(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h) for leak in case.leaks]
-        return tuple(SeenLeak(*one, math.nan, ()) for one in shown)
-    effects = case.effects[:, :, columns]
-    sigma = spreads(case.values[:, columns] - effects.sum(0), flows)
-    out = []
-    for leak, effect in zip(case.leaks, effects, strict=True):
-        during = effect[leak.start : min(leak.end, leak.start + SEEN_WITHIN_H)]
-        net = during[:, :flows].sum(1, keepdims=True) if flows else during[:, :0]
-        most = most_sigmas(np.hstack([net, during[:, flows:]]), sigma)
-        far = np.abs(during[:, flows:]).mean(0)
-        order = np.argsort(-far)
-        moved = tuple(points[flows + int(i)] for i in order[:2])
-        as_far = tuple(points[flows + int(i)] for i in order[2:] if far[i] >= (1 - AS_FAR) * far[order[1]])
-        out.append(SeenLeak(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h, most, moved, as_far))
-    return tuple(out)
-
-
-def most_sigmas(effect: Floats, sigma: Floats) -> float:
-    """The largest 24-hour mean of an effect (hours, sensors) in sigmas (sensors,); 0 for less than a day."""
-    if len(effect) < DAY_H:
-        return 0.0
-    added = np.cumsum(np.vstack([np.zeros(effect.shape[1]), effect]), 0)
-    mean = np.abs(added[DAY_H:] - added[:-DAY_H]) / DAY_H
-    return float((mean / sigma).max())
-
-
-def spreads(clean: Floats, flows: int) -> Floats:
-    """By how much the 24-hour means of net inflow (if there are flows) and of each pressure wander without leaks, about
-    what the four weeks before lead one to expect: the smallest spread of the ways in which the window sees each, 1.4826
-    times the median size; infinite where nothing is known. clean (hours, points): flows first."""
-    hours = EPOCH_H + np.arange(len(clean), dtype=np.int64)
-    day = hours // DAY_H
-    rest = ((day + 3) % 7 >= 5).astype(np.int64)
-
-    def stretch(begin: int, end: int) -> Stretch:
-        part = slice(begin, end)
-        return Stretch(clean[part], flows, day[part], hours[part] % DAY_H, rest[part])
-
-    sizes = []
-    for begin in range(LEARNT_H + RENEWED_H, len(clean), RENEWED_H):
-        baseline = Baseline.learn(stretch(begin - RENEWED_H - LEARNT_H, begin - RENEWED_H))
-        if baseline is not None:
-            sizes.append(baseline.judge(stretch(begin - LOOKBACK_H, min(begin + RENEWED_H, len(clean)))).size[1])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the median of nothing is NaN, as it should be
-        spread = 1.4826 * np.nanmedian(np.abs(np.concatenate(sizes)), 0)
-    spread = np.maximum(np.nan_to_num(spread, nan=np.inf), 1e-6)
-    by_pressure = spread[PRESSURES : len(spread) - flows].reshape(3, -1).min(0)
-    return np.append(spread[[USUAL_FLOW, OFFSET]].min(), by_pressure) if flows else by_pressure

@@ -30,7 +30,8 @@ from edge_models.leak.cases import EPOCH_H  # noqa: E402
 from edge_models.leak.ltown import year  # noqa: E402
 from edge_models.leak.matching import MONTH_H, paired, wilson  # noqa: E402
 from edge_models.leak.rivals import crossings, cusum, ewma, metronome, night_flow  # noqa: E402
-from edge_models.leak.watched import Alarm, SeenLeak, Watched, watch_case  # noqa: E402
+from edge_models.leak.visibility import SeenLeak  # noqa: E402
+from edge_models.leak.watched import Alarm, Watched, watch_case  # noqa: E402
 from gateway.web.curve import Curve, Mark, seen, svg  # noqa: E402
 from gateway.web.words import Speech  # noqa: E402
 from simulator.hydraulics import require_wntr  # noqa: E402
@@ -190,12 +191,16 @@ def _figures(counts: Sequence[Count]) -> dict[str, Any]:
 
 def _by_leak(counts: Sequence[Count]) -> dict[str, Any]:
     every = [pair for c in counts for pair in zip(c.leaks, c.delays_h, strict=True)]
-    seen_as = {name: [(k, d) for k, d in every if visibility(k) == name] for name in ("visible", "faint", "invisible")}
+    seen_as, shown_as = (
+        {name: [(k, d) for k, d in every if visibility(of(k)) == name] for name in ("visible", "faint", "invisible")}
+        for of in (lambda leak: leak.sigmas, lambda leak: leak.shown)
+    )
     large = [(leak, d) for leak, d in seen_as["visible"] if leak.share >= SHARES[-1][0]]
     return {
         "by_m3_h": {_range(a, b): _share([p for p in every if a <= p[0].m3_h < b]) for a, b in SIZES_M3_H},
         "by_share_of_inflow": {_range(a, b): _share([p for p in every if a <= p[0].share < b]) for a, b in SHARES},
         "by_visibility": {name: _share(some) for name, some in seen_as.items()},
+        "by_visibility_in_a_residual": {name: _share(some) for name, some in shown_as.items()},
         "delay_h": {
             "abrupt": _delays([d for leak, d in every if leak.growth_h == 0]),
             "incipient": _delays([d for leak, d in every if leak.growth_h > 0]),
@@ -204,9 +209,9 @@ def _by_leak(counts: Sequence[Count]) -> dict[str, Any]:
     }
 
 
-def visibility(leak: SeenLeak) -> str:
+def visibility(sigmas: float) -> str:
     """ "visible" above 5 sigmas, "faint" from 3 on, "invisible" below or where that was not simulated."""
-    return "visible" if leak.sigmas > VISIBLE else "faint" if leak.sigmas >= FAINT else "invisible"
+    return "visible" if sigmas > VISIBLE else "faint" if sigmas >= FAINT else "invisible"
 
 
 def _range(low: float, high: float) -> str:

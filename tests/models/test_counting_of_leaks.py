@@ -9,7 +9,8 @@ import pytest
 from edge_models.leak.cases import Case, Event, Leak
 from edge_models.leak.matching import Course, paired, tallies, wilson
 from edge_models.leak.rivals import crossings, cusum, ewma, metronome, night_flow
-from edge_models.leak.watched import Accusation, Alarm, SeenLeak, Watched, most_sigmas, seen_leaks, spreads
+from edge_models.leak.visibility import SeenLeak, most_sigmas, seen_leaks, shown_sigmas, spreads
+from edge_models.leak.watched import Accusation, Alarm, Watched
 from gateway.verdict import Decision
 from tests.bench.leaks import count, first_named, hidden, not_leaks, picture, report, run, visibility
 
@@ -36,7 +37,7 @@ def life(leaks: tuple[SeenLeak, ...], alarms: tuple[Alarm, ...] = (), name: str 
 
 @pytest.mark.parametrize(("sigmas", "name"), [(5.1, "visible"), (5.0, "faint"), (3.0, "faint"), (2.9, "invisible")])
 def test_a_leak_is_visible_above_five_sigmas_and_faint_from_three(sigmas: float, name: str) -> None:
-    assert visibility(leak(0, 100, sigmas)) == name
+    assert visibility(sigmas) == name
 
 
 def test_sigmas_are_of_the_24_hour_mean_not_of_the_largest_hour() -> None:
@@ -111,6 +112,28 @@ def test_pressures_that_a_leak_moves_alike_are_told_beside_the_two_it_moves_most
     case = Case("c", "gravity", 1, values, flawless, (Leak(begin, hours, 0, 0.1, 3.0),), loss, 30.0, (), effects)
     (seen,) = seen_leaks(case, range(5), 1, ["q", "p1", "p2", "p3", "p4"])
     assert (seen.moved, seen.as_far) == (("p2", "p1"), ("p3",))
+
+
+def test_what_a_leak_shows_in_a_residual_is_less_than_its_effect_where_all_pressures_move_alike() -> None:
+    """A pressure that its neighbour tells to the millibar: a leak that moves both alike moves that residual by nothing."""
+    hours, begin = 45 * 24, 40 * 24
+    rng = np.random.default_rng(3)
+    town = rng.normal(0, 0.1, (hours, 1))
+    values = 4 + town + rng.normal(0, 0.001, (hours, 3))
+    effects = np.zeros((2, hours, 3))
+    effects[0, begin : begin + 48] = -0.1  # of all three
+    effects[1, begin + 96 :, 0] = -0.1  # of the first alone
+    leaks = (Leak(begin, begin + 48, 0, 0.1, 3.0), Leak(begin + 96, hours, 0, 0.1, 3.0))
+    flawless, loss = np.zeros((hours, 3), bool), np.zeros((hours, 2))
+    case = Case("c", "gravity", 0, values + effects.sum(0), flawless, leaks, loss, 30.0, (), effects)
+    together, alone = shown_sigmas(case, range(3), 0)
+    first, second = (leak.sigmas for leak in seen_leaks(case, range(3), 0, ["a", "b", "c"]))
+    assert first > 20
+    assert together < 0.5 * first
+    assert alone > 20
+    assert second > 20
+    blind = replace(case, effects=None)
+    assert np.isnan(shown_sigmas(blind, range(3), 0)).all()
 
 
 def test_what_hiding_does_is_counted_where_there_was_enough_to_hide() -> None:
