@@ -27,8 +27,8 @@ MOST_STEPS = 2000
 """Steps that are caught up with at once (83 days of an hourly one): a clock that was decades behind must not have every
 hour of them judged."""
 
-HARDER, QUIET_S = 1.5, 12 * 3600.0
-"""From the level that an alert left, the next needs so many times the evidence, and comes so much later at the earliest."""
+AGAIN, QUIET_S = 0.7, 12 * 3600.0
+"""From the level that an alert left, the next needs that share of the evidence, and comes so much later at the earliest."""
 
 
 def window_of(kind: str, entry: WatchEntry, zone: tzinfo) -> Window:
@@ -175,7 +175,7 @@ class Watch:
     def _decision(self) -> Decision:
         decision = self.model.decision
         levelled = isinstance(self.window, Settles) and self.window.levelled
-        return replace(decision, evidence=HARDER * decision.evidence) if levelled else decision
+        return replace(decision, evidence=AGAIN * decision.evidence) if levelled else decision
 
     def _judge_step(self, at_s: float) -> list[Alert]:
         features = self.window.features(at_s)

@@ -19,7 +19,8 @@ Residuals, hour by hour, one column each, in this order:
 Each hour counts by 1 / variance at that hour of the day, which is how a small steady loss is seen best: quiet nights count
 most. Over 3, 24 and 72 hours this gives an estimate of the added flow or lost pressure, and its z, in units of what the
 same estimate did over the four weeks. Others hold the last hours or days against those before them: what a leak that has
-been repaired left in the four weeks, or one that goes on, does not hide the next one from it.
+been repaired left in the four weeks, or one that goes on, does not hide the next one from it. Beside them stands whether a
+departure follows the draw of the day (`gateway.window.swing`).
 
 Four weeks can hold a leak themselves. What is usual is therefore learnt from hours that are put on one level first, and a
 spread is at most what slow wander usually adds to that of such hours.
@@ -32,6 +33,8 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from gateway.window.swing import swings
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -61,6 +64,9 @@ LEVEL_DAYS = 5
 SLOW_HOUR, SLOW = 1.4, np.array([1.3, 2.3, 3.6, 2.2, 1.5, 3.6, 1.15])
 """By how much at most slow wander makes the spread of an hour, and of each estimate, larger than it is on one level."""
 
+SLOW_SWING = 2.0
+"""The same for what follows the draw of the day."""
+
 PRESSURE_FLOOR_BAR, FLOW_FLOOR_M3_H, FLOW_FLOOR_SHARE = 0.004, 0.02, 0.004
 """No hour is known better than that."""
 
@@ -80,12 +86,13 @@ class Stretch:
 @dataclass(frozen=True, slots=True)
 class Judged:
     """Hours held against a baseline. pressures: how many. z, size (ESTIMATES, hours, residuals): see the module, NaN where
-    unknown, sizes in m3/h and bar. Of the lookback too, (LOOKBACK_H + hours): hourly
-    (, residuals) each hour's own z; net, expected_net in m3/h."""
+    unknown, sizes in m3/h and bar; swing (SWINGS, hours, residuals): see `gateway.window.swing`. Of the lookback too,
+    (LOOKBACK_H + hours): hourly (, residuals) each hour's own z; net, expected_net in m3/h."""
 
     pressures: int
     z: Floats
     size: Floats
+    swing: Floats
     hourly: Floats
     net: Floats
     expected_net: Floats
@@ -115,6 +122,17 @@ class _Usual:
         net = _net(values[:, : stretch.flows], expected[:, : stretch.flows], share)
         level = float(np.nanmean(np.abs(net))) if np.isfinite(net).any() else 1.0
         return cls(points, _usual_day(stretch, net[:, None])[:, :, 0], known, scale, share, max(level, 1e-3))
+
+    def drawn(self, flows: int) -> Floats:
+        """(2, 24): what is drawn by hour of the usual day, centred, in units of its spread: of the net inflow, or without a
+        flow of the pressures, which are low when much is drawn."""
+        if self.known[:flows].any():
+            drawn = self.net
+        else:
+            apart = self.points[:, :, flows:] - self.points[:, :, flows:].mean((0, 1))
+            drawn = -(apart / self.scale[flows:])[:, :, self.known[flows:]].mean(-1)
+        drawn = drawn - drawn.mean()
+        return np.asarray(drawn / max(float(drawn.std()), 1e-6))
 
     def see(self, stretch: Stretch) -> _Seen:
         flows = stretch.flows
@@ -199,13 +217,16 @@ class _Relations:
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """Four weeks of a sector, ready to hold other hours against. mid, sigma (24, residuals): what is usual by hour of
-    the day; inflation (ESTIMATES, residuals): by how much estimates vary more than independent hours would."""
+    the day; inflation (ESTIMATES, residuals), swing_inflation (SWINGS, residuals): by how much estimates vary more than
+    independent hours would; drawn (2, 24): the usual draw by (rest, hour), in units of its spread."""
 
     usual: _Usual
     relations: _Relations
     mid: Floats
     sigma: Floats
     inflation: Floats
+    drawn: Floats
+    swing_inflation: Floats
 
     @classmethod
     def learn(cls, stretch: Stretch) -> Self | None:
@@ -230,7 +251,14 @@ class Baseline:
         )
         inflation, least = (1.4826 * median(np.abs(of), axis=1) for of in (z, flat_z))
         inflation = np.minimum(inflation, SLOW[:, None] * least)
-        return cls(usual, relations, mid, sigma, np.maximum(np.nan_to_num(inflation, nan=1.0), 1.0))
+        drawn = usual.drawn(stretch.flows)
+        every = drawn[stretch.rest, stretch.hour]
+        swing, least = (
+            1.4826 * median(np.abs(swings(of - mid[stretch.hour], sigma[stretch.hour], every, len(of))), axis=1)
+            for of in (residuals, level)
+        )
+        swing = np.minimum(swing, SLOW_SWING * least)
+        return cls(usual, relations, mid, sigma, _at_least_1(inflation), drawn, _at_least_1(swing))
 
     @property
     def level_m3_h(self) -> float:
@@ -241,9 +269,15 @@ class Baseline:
         """All hours of a stretch but its first LOOKBACK_H."""
         seen = self.usual.see(stretch)
         residuals = self._residuals(stretch, seen)
-        z, size, hourly = _estimates(residuals, self.sigma[stretch.hour], len(residuals) - LOOKBACK_H)
+        wanted = len(residuals) - LOOKBACK_H
+        sigma = self.sigma[stretch.hour]
+        z, size, hourly = _estimates(residuals, sigma, wanted)
+        z /= self.inflation[:, None, :]
+        swing = (
+            swings(residuals, sigma, self.drawn[stretch.rest, stretch.hour], wanted) / self.swing_inflation[:, None, :]
+        )
         pressures = stretch.values.shape[1] - stretch.flows
-        return Judged(pressures, z / self.inflation[:, None, :], size, hourly, seen.net, seen.expected_net)
+        return Judged(pressures, z, size, swing, hourly, seen.net, seen.expected_net)
 
     def departures(self, stretch: Stretch) -> Floats:
         """(hours, residuals) of a stretch, in m3/h and bar."""
@@ -251,6 +285,10 @@ class Baseline:
 
     def _residuals(self, stretch: Stretch, seen: _Seen) -> Floats:
         return np.asarray(self.relations.residuals(stretch, self.usual, seen) - self.mid[stretch.hour])
+
+
+def _at_least_1(inflation: Floats) -> Floats:
+    return np.maximum(np.nan_to_num(inflation, nan=1.0), 1.0)
 
 
 _CLOCK = 9

@@ -19,16 +19,24 @@ from gateway.window.baseline import (
     USUAL_FLOW,
     WEEK,
     Baseline,
+    Floats,
     Judged,
     Stretch,
     median,
 )
+from gateway.window.swing import SPANS_H as SWUNG_SPANS_H
+from gateway.window.swing import swings
 
+DAY_H = SWUNG_SPANS_H[0]
 LEAST_Z = 2.0
 """From there on something is a reason."""
 
 SUSPECT_Z, ALONE = 8.0, 0.9
 """A sensor is suspect when it is so far from what the others say, and that alone explains so much of all that is seen."""
+
+SWUNG_Z, SWUNG_SHARE = 2.0, 0.05
+"""What follows the day's draw by so many z over the last day, and by such a share of its own z, is water: an error of a
+sensor is the same all day, or creeps."""
 
 DROP, OTHERS, FLOW, ADDED = "drop", "others", "flow", "offset"
 """What a reason's feature begins with: a pressure against its usual day, against the others; the inflow against its usual
@@ -74,8 +82,8 @@ class Departures:
         return dict(zip(points[self.flows :], far, strict=True))
 
     def suspects(self, points: Sequence[str]) -> Iterator[Reason]:
-        """Pressures whose error would explain all that is seen, where water would not: no other pressure moves with it, and
-        it rose, or the inflow is measured and has not grown."""
+        """Pressures whose error would explain all that is seen, where water would not: no other pressure moves with it,
+        it is off by the same all day, and it rose, or the inflow is measured and has not grown."""
         z, size = (
             of[1:ABSOLUTE, -1, PRESSURES : PRESSURES + 2 * self.pressures].reshape(ABSOLUTE - 1, 2, -1)
             for of in (self.judged.z, self.judged.size)
@@ -91,7 +99,10 @@ class Departures:
         share = off[:, 1] ** 2 * precision / np.maximum(whole, 1e-12)
         sure = np.nan_to_num(off[:, 1] * np.abs(z[:, 1] / size[:, 1]))
         as_ever = self.flows > 0 and float(self._z[1 : WEEK + 1, [USUAL_FLOW, OFFSET]].max()) < LEAST_Z
+        swung = self._swung(raw[:, self.pressures :])
         for i in range(self.pressures):
+            if swung[i] >= max(SWUNG_Z, SWUNG_SHARE * abs(sure[0, i])):
+                continue
             span = int(np.argmax(np.abs(sure[:, i])))
             by_itself, by_others = off[span, :, i].tolist()
             if abs(sure[span, i]) < SUSPECT_Z or not ALONE <= share[span, i] <= 1 / ALONE:
@@ -100,6 +111,15 @@ class Departures:
                 continue
             if by_others < 0 or as_ever:
                 yield self._suspect(i, points[self.flows + i], float(sure[span, i]), by_others, hours[span])
+
+    def _swung(self, by_others: Floats) -> Floats:
+        """(pressures,): by how many z what each departs by from the others, by_others (hours, pressures), follows the day's
+        draw over the last day, or runs against it; 0 where unknown. No hour is cut: what is, has the swing of the noise."""
+        baseline, day = self.baseline, slice(-DAY_H, None)
+        others = slice(PRESSURES + self.pressures, PRESSURES + 2 * self.pressures)
+        rest, hour = self.stretch.rest[day], self.stretch.hour[day]
+        swing = swings(by_others[day], baseline.sigma[hour, others], baseline.drawn[rest, hour], 1, np.inf)[0, 0]
+        return np.asarray(np.abs(np.nan_to_num(swing / baseline.swing_inflation[0, others])))
 
     def _suspect(self, i: int, point: str, sure: float, lost: float, hours: int) -> Reason:
         moved = f"pression {_number(-lost, 3, sign=True)} bar sur {hours} h"

@@ -74,7 +74,7 @@ def test_a_network_is_small_and_its_channels_are_those_of_its_window(name):
     card = load_model(ROOT / name, even_refused=True).card
     assert card.model.bytes <= 32768
     if card.window == "sector":
-        from gateway.window.sector import CHANNELS, LAGS_H
+        from gateway.window.channel import CHANNELS, LAGS_H
 
         assert tuple(card.model.channels) == CHANNELS
         assert card.model.steps == len(LAGS_H)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gateway.window.sector import CHANNELS
+from gateway.window.channel import CHANNELS
 from simulator.water import Burst
 from tests.gateway.window.test_sector import DAY_S, NODE, START_S, measured, x_at
 
@@ -29,6 +29,16 @@ def test_a_sensor_that_jumps_alone_is_suspect_up_or_down(by_bar):
     assert suspect.weight > 1
     assert "bar" in suspect.text
     assert suspect.value - suspect.usual == pytest.approx(by_bar, abs=0.05)
+
+
+def test_a_drop_at_one_sensor_that_follows_the_draw_of_the_day_is_no_fault_of_it():
+    times, values = measured(37)
+    flow = values["debit/flow"]
+    drop = 0.15 * (times >= START_S + 34 * DAY_S) * flow / flow.mean()
+    assert x_at(times, {**values, HIGH: values[HIGH] - drop}, 36).suspects == ()
+    steady = 0.15 * (times >= START_S + 34 * DAY_S)
+    (suspect,) = x_at(times, {**values, HIGH: values[HIGH] - steady}, 36).suspects
+    assert suspect.point == HIGH
 
 
 def test_a_sensor_that_drifts_becomes_suspect():

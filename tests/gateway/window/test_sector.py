@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from gateway.summary import Aggregate
+from gateway.window.channel import CHANNELS, CLIP, LAGS_H
 from gateway.window.level import MANY
-from gateway.window.sector import CHANNELS, CLIP, HISTORY_S, LAGS_H, SectorWindow
+from gateway.window.sector import HISTORY_S, SectorWindow
 from simulator.water import Burst, Sector
 
 START_S = 1_700_006_400.0  # midnight, an odd day since 1970
