@@ -24,6 +24,7 @@ import numpy as np
 
 from edge_models.leak.generate import CASES, WORK
 from edge_models.leak.matching import MONTH_H, Course, Fate, Tally, gain, intervals, tallies, total, wilson
+from edge_models.leak.visibility import FAINT, VISIBLE
 from edge_models.quantise import int8_model
 from gateway.inference import Model, load_model
 from gateway.verdict import Decision
@@ -65,9 +66,6 @@ EARLY_SHARE, EARLY_WEIGHT = 0.06, 10.0
 """The first day of a burst counts more, since it is short and should be enough."""
 
 SUDDEN = [CHANNELS.index(name) for name in ("flow_3h", "offset_3h", "drop_3h_max", "others_3h_max")]
-
-VISIBLE, FAINT = 5.0, 3.0
-"""Sigmas above, or from, which a leak is called so."""
 
 FALSE_A_MONTH, ALARM_SHARE = 0.085, 0.027
 """What calibration allows: less than the 0.1 and 0.03 that are asked for, for a decision looks best where it was chosen."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_models.leak.cases import DAY_H, EPOCH_H, Case
+from edge_models.leak.cases import DAY_H, EPOCH_H, Case, Leak
 from gateway.window.baseline import LOOKBACK_H, OFFSET, PRESSURES, USUAL_FLOW, Baseline, Stretch
 from gateway.window.sector import LEARNT_H, RENEWED_H
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+
+VISIBLE, FAINT = 5.0, 3.0
+"""Sigmas above, or from, which a leak is called so."""
 
 SEEN_WITHIN_H = 30 * DAY_H
 AS_FAR = 0.05
@@ -45,15 +48,21 @@ class SeenLeak:
     shown: float = math.nan
 
 
-def seen_leaks(case: Case, columns: Sequence[int], flows: int, points: Sequence[str]) -> tuple[SeenLeak, ...]:
-    """The leaks of a case as a gateway with these columns could see them; sigmas are NaN without twins."""
+def seen_leaks(
+    case: Case, columns: Sequence[int], flows: int, points: Sequence[str], in_residuals: bool = False
+) -> tuple[SeenLeak, ...]:
+    """The leaks of a case as a gateway with these columns could see them; sigmas are NaN without twins. in_residuals: what
+    each has `shown` too, which takes as long again."""
     if case.effects is None:  # how they show was not simulated
-        shown = [(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h) for leak in case.leaks]
-        return tuple(SeenLeak(*one, math.nan, ()) for one in shown)
+        known = [(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h) for leak in case.leaks]
+        return tuple(SeenLeak(*one, math.nan, ()) for one in known)
     effects = case.effects[:, :, columns]
-    sigma = spreads(case.values[:, columns] - effects.sum(0), flows)
+    values = case.values[:, columns]
+    spread = residual_spreads(values - effects.sum(0), flows)
+    sigma = spreads(spread, flows)
+    shown = _shown(case.leaks, values, effects, flows, spread) if in_residuals else [math.nan] * len(effects)
     out = []
-    for leak, effect in zip(case.leaks, effects, strict=True):
+    for leak, effect, most_shown in zip(case.leaks, effects, shown, strict=True):
         during = effect[leak.start : min(leak.end, leak.start + SEEN_WITHIN_H)]
         net = during[:, :flows].sum(1, keepdims=True) if flows else during[:, :0]
         most = most_sigmas(np.hstack([net, during[:, flows:]]), sigma)
@@ -61,7 +70,9 @@ def seen_leaks(case: Case, columns: Sequence[int], flows: int, points: Sequence[
         order = np.argsort(-far)
         moved = tuple(points[flows + int(i)] for i in order[:2])
         as_far = tuple(points[flows + int(i)] for i in order[2:] if far[i] >= (1 - AS_FAR) * far[order[1]])
-        out.append(SeenLeak(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h, most, moved, as_far))
+        out.append(
+            SeenLeak(leak.start, leak.end, leak.growth_h, leak.share, leak.m3_h, most, moved, as_far, most_shown)
+        )
     return tuple(out)
 
 
@@ -74,18 +85,16 @@ def most_sigmas(effect: Floats, sigma: Floats) -> float:
     return float((mean / sigma).max())
 
 
-def spreads(clean: Floats, flows: int) -> Floats:
-    """By how much the 24-hour means of net inflow (if there are flows) and of each pressure wander without leaks, about
-    what the four weeks before lead one to expect: the smallest spread of the ways in which the window sees each. clean
-    (hours, points): flows first."""
-    spread = residual_spreads(clean, flows)
+def spreads(spread: Floats, flows: int) -> Floats:
+    """By how much the 24-hour means of net inflow (if there are flows) and of each pressure wander without leaks: the
+    smallest spread (residuals,) of the ways in which the window sees each."""
     by_pressure = spread[PRESSURES : len(spread) - flows].reshape(3, -1).min(0)
     return np.append(spread[[USUAL_FLOW, OFFSET]].min(), by_pressure) if flows else by_pressure
 
 
 def residual_spreads(clean: Floats, flows: int) -> Floats:
-    """(residuals,): 1.4826 times the median size of the 24-hour means of each residual of the window without leaks, infinite
-    where nothing is known."""
+    """(residuals,): 1.4826 times the median size of the 24-hour means of each residual of the window without leaks, about
+    what the four weeks before lead one to expect; infinite where nothing is known. clean (hours, points): flows first."""
     hours = _Hours(flows, len(clean))
     sizes = [hours.sizes(baseline, clean, begin) for begin, baseline in hours.baselines(clean)]
     with warnings.catch_warnings():
@@ -94,18 +103,14 @@ def residual_spreads(clean: Floats, flows: int) -> Floats:
     return np.maximum(np.nan_to_num(spread, nan=np.inf), 1e-6)
 
 
-def shown_sigmas(case: Case, columns: Sequence[int], flows: int) -> list[float]:
-    """`SeenLeak.shown` of each leak of a case, from its life with and without that leak, held against the baseline that the
-    life with it gives; NaN without twins."""
-    if case.effects is None:
-        return [math.nan] * len(case.leaks)
-    values, effects = case.values[:, columns], case.effects[:, :, columns]
-    spread = residual_spreads(values - effects.sum(0), flows)
+def _shown(leaks: Sequence[Leak], values: Floats, effects: Floats, flows: int, spread: Floats) -> list[float]:
+    """`SeenLeak.shown` of each leak, from the life with and without it, values and effects (leaks,) of (hours, points), held
+    against the baseline that the life with it gives. spread (residuals,)."""
     hours = _Hours(flows, len(values))
-    most = [0.0] * len(case.leaks)
+    most = [0.0] * len(leaks)
     for begin, baseline in hours.baselines(values):
         seen = None
-        for i, (leak, effect) in enumerate(zip(case.leaks, effects, strict=True)):
+        for i, (leak, effect) in enumerate(zip(leaks, effects, strict=True)):
             first, over = leak.start + DAY_H - 1, min(leak.end, leak.start + SEEN_WITHIN_H)
             if first >= begin + RENEWED_H or over <= begin:
                 continue

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edge_models.leak.cases import EPOCH_H, Case, Event, draw, subset
-from edge_models.leak.visibility import SeenLeak, seen_leaks, shown_sigmas
+from edge_models.leak.visibility import SeenLeak, seen_leaks
 from gateway.alert import Alert, AlertKind
 from gateway.app import read_site
 from gateway.judge import Judge
@@ -109,9 +109,7 @@ def watch(case: Case, flows: Sequence[int], pressures: Sequence[int]) -> Watched
     site, watches = _site(points, len(flows))
     life = _Life(site, watches[0], points, len(flows))
     life.go_through(case, columns)
-    shown = shown_sigmas(case, columns, len(flows))
-    seen = seen_leaks(case, columns, len(flows), points)
-    leaks = tuple(replace(leak, shown=sigmas) for leak, sigmas in zip(seen, shown, strict=True))
+    leaks = seen_leaks(case, columns, len(flows), points, in_residuals=True)
     events = tuple(event for event in case.events if event.column < 0 or event.column in columns)
     values = case.values[:, columns]
     said = tuple(sorted(life.alarms.values(), key=lambda alarm: alarm.raised)), life.rule, tuple(life.accusations)

@@ -249,16 +249,13 @@ class Baseline:
         z, flat_z = (
             _estimates(of - mid[stretch.hour], sigma[stretch.hour], len(residuals))[0] for of in (residuals, level)
         )
-        inflation, least = (1.4826 * median(np.abs(of), axis=1) for of in (z, flat_z))
-        inflation = np.minimum(inflation, SLOW[:, None] * least)
         drawn = usual.drawn(stretch.flows)
         every = drawn[stretch.rest, stretch.hour]
-        swing, least = (
-            1.4826 * median(np.abs(swings(of - mid[stretch.hour], sigma[stretch.hour], every, len(of))), axis=1)
-            for of in (residuals, level)
+        swing, flat_swing = (
+            swings(of - mid[stretch.hour], sigma[stretch.hour], every, len(of)) for of in (residuals, level)
         )
-        swing = np.minimum(swing, SLOW_SWING * least)
-        return cls(usual, relations, mid, sigma, _at_least_1(inflation), drawn, _at_least_1(swing))
+        inflation = _inflation(z, flat_z, SLOW[:, None])
+        return cls(usual, relations, mid, sigma, inflation, drawn, _inflation(swing, flat_swing, SLOW_SWING))
 
     @property
     def level_m3_h(self) -> float:
@@ -287,8 +284,11 @@ class Baseline:
         return np.asarray(self.relations.residuals(stretch, self.usual, seen) - self.mid[stretch.hour])
 
 
-def _at_least_1(inflation: Floats) -> Floats:
-    return np.maximum(np.nan_to_num(inflation, nan=1.0), 1.0)
+def _inflation(z: Floats, flat: Floats, slow: Floats | float) -> Floats:
+    """(estimates, residuals): 1.4826 times the median size of z (estimates, hours, residuals), at least 1 and at most `slow`
+    times what hours on one level, flat, have."""
+    seen, least = (1.4826 * median(np.abs(of), axis=1) for of in (z, flat))
+    return np.asarray(np.maximum(np.nan_to_num(np.minimum(seen, slow * least), nan=1.0), 1.0))
 
 
 _CLOCK = 9

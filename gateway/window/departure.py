@@ -24,10 +24,9 @@ from gateway.window.baseline import (
     Stretch,
     median,
 )
-from gateway.window.swing import SPANS_H as SWUNG_SPANS_H
 from gateway.window.swing import swings
 
-DAY_H = SWUNG_SPANS_H[0]
+DAY_H = 24
 LEAST_Z = 2.0
 """From there on something is a reason."""
 

@@ -30,7 +30,7 @@ from edge_models.leak.cases import EPOCH_H  # noqa: E402
 from edge_models.leak.ltown import year  # noqa: E402
 from edge_models.leak.matching import MONTH_H, paired, wilson  # noqa: E402
 from edge_models.leak.rivals import crossings, cusum, ewma, metronome, night_flow  # noqa: E402
-from edge_models.leak.visibility import SeenLeak  # noqa: E402
+from edge_models.leak.visibility import FAINT, VISIBLE, SeenLeak  # noqa: E402
 from edge_models.leak.watched import Alarm, Watched, watch_case  # noqa: E402
 from gateway.web.curve import Curve, Mark, seen, svg  # noqa: E402
 from gateway.web.words import Speech  # noqa: E402
@@ -38,7 +38,6 @@ from simulator.hydraulics import require_wntr  # noqa: E402
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
-VISIBLE, FAINT = 5.0, 3.0
 SIZES_M3_H = ((0.0, 2.5), (2.5, 5.0), (5.0, float("inf")))
 SHARES = ((0.0, 0.03), (0.03, 0.06), (0.06, 0.15), (0.15, float("inf")))
 FALSE_A_MONTH = 0.1

@@ -9,7 +9,7 @@ import pytest
 from edge_models.leak.cases import Case, Event, Leak
 from edge_models.leak.matching import Course, paired, tallies, wilson
 from edge_models.leak.rivals import crossings, cusum, ewma, metronome, night_flow
-from edge_models.leak.visibility import SeenLeak, most_sigmas, seen_leaks, shown_sigmas, spreads
+from edge_models.leak.visibility import SeenLeak, most_sigmas, residual_spreads, seen_leaks, spreads
 from edge_models.leak.watched import Accusation, Alarm, Watched
 from gateway.verdict import Decision
 from tests.bench.leaks import count, first_named, hidden, not_leaks, picture, report, run, visibility
@@ -50,7 +50,7 @@ def test_sigmas_are_of_the_24_hour_mean_not_of_the_largest_hour() -> None:
 
 
 def test_the_spread_of_a_sensor_is_that_of_its_24_hour_means() -> None:
-    flow, *pressures = spreads(life(()).values, 1)
+    flow, *pressures = spreads(residual_spreads(life(()).values, 1), 1)
     assert flow == pytest.approx(0.5 / np.sqrt(24), rel=0.4)
     assert len(pressures) == 3
     assert pressures == pytest.approx([0.01 / np.sqrt(24)] * 3, rel=0.4)
@@ -126,14 +126,15 @@ def test_what_a_leak_shows_in_a_residual_is_less_than_its_effect_where_all_press
     leaks = (Leak(begin, begin + 48, 0, 0.1, 3.0), Leak(begin + 96, hours, 0, 0.1, 3.0))
     flawless, loss = np.zeros((hours, 3), bool), np.zeros((hours, 2))
     case = Case("c", "gravity", 0, values + effects.sum(0), flawless, leaks, loss, 30.0, (), effects)
-    together, alone = shown_sigmas(case, range(3), 0)
-    first, second = (leak.sigmas for leak in seen_leaks(case, range(3), 0, ["a", "b", "c"]))
+    both = seen_leaks(case, range(3), 0, ["a", "b", "c"], in_residuals=True)
+    (first, second), (together, alone) = ([leak.sigmas for leak in both], [leak.shown for leak in both])
     assert first > 20
     assert together < 0.5 * first
     assert alone > 20
     assert second > 20
     blind = replace(case, effects=None)
-    assert np.isnan(shown_sigmas(blind, range(3), 0)).all()
+    unknown = seen_leaks(blind, range(3), 0, ["a", "b", "c"], in_residuals=True)
+    assert np.isnan([leak.shown for leak in unknown]).all()
 
 
 def test_what_hiding_does_is_counted_where_there_was_enough_to_hide() -> None:
