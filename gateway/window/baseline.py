@@ -35,6 +35,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.window.swing import swings
+from gateway.window.trailing import trailing
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -325,11 +326,12 @@ def _scaled(net: Floats, expected: Floats) -> Floats:
     moves the seen one as a whole and leaves the slope alone."""
     known = np.isfinite(net)
     x, y = np.where(known, expected, 0.0), np.where(known, net, 0.0)
-    sums = _trailing(np.column_stack([known, x, y, x * x, x * y]), 24, len(net))
-    n = np.maximum(sums[:, 0], 1.0)
-    variance = sums[:, 3] - sums[:, 1] ** 2 / n
-    slope = (sums[:, 4] - sums[:, 1] * sums[:, 2] / n) / np.maximum(variance, 1e-9)
-    enough = (sums[:, 0] >= 16) & (variance > 1e-6)
+    parts = np.stack([known, x, y, x * x, x * y])[..., None]
+    sums = trailing(parts, len(net), 24)(24, 0)[..., 0]
+    n = np.maximum(sums[0], 1.0)
+    variance = sums[3] - sums[1] ** 2 / n
+    slope = (sums[4] - sums[1] * sums[2] / n) / np.maximum(variance, 1e-9)
+    enough = (sums[0] >= 16) & (variance > 1e-6)
     return np.asarray(np.where(enough, np.clip(slope, 0.6, 1.6), 1.0) * expected)
 
 
@@ -341,22 +343,14 @@ def _estimates(residuals: Floats, sigma: Floats, wanted: int) -> tuple[Floats, F
     weight = np.where(known, 1 / sigma**2, 0.0)
     parts = np.stack([weight, np.where(known, hourly / sigma, 0.0), known])
     z, size = [], []
-    longest = max(far for far, _ in BEFORE_H)
-    short = max(0, wanted + longest - len(residuals))
-    parts = np.concatenate([np.zeros((3, short + 1, residuals.shape[1])), parts[:, -wanted - longest :]], axis=1)
-    added = np.cumsum(parts, axis=1)
-
-    def within(far: int, near: int = 0) -> Floats:
-        """Sums over the hours from `far` to `near` hours before the end of each wanted hour, fewer at the beginning."""
-        end = added.shape[1]
-        return np.asarray(added[:, end - wanted - near : end - near] - added[:, end - wanted - far : end - far])
+    within = trailing(parts, wanted, max(far for far, _ in BEFORE_H))
 
     def known_for(span: int, sums: Floats) -> tuple[Floats, Floats]:
         """Weight and weighted mean, NaN where less than a third of the span is known."""
         total = np.where(sums[2] < max(1, span / 3), np.nan, sums[0])
         return total, sums[1] / total
 
-    latest = {span: known_for(span, within(span)) for span in dict.fromkeys(SPANS_H)}
+    latest = {span: known_for(span, within(span, 0)) for span in dict.fromkeys(SPANS_H)}
     for span in SPANS_H[:ABSOLUTE]:
         total, now = latest[span]
         size.append(now)
@@ -367,17 +361,6 @@ def _estimates(residuals: Floats, sigma: Floats, wanted: int) -> tuple[Floats, F
         size.append(now - then)
         z.append(size[-1] / np.sqrt(1 / total + 1 / before))
     return np.array(z), np.array(size), hourly
-
-
-def _trailing(x: Floats, span: int, wanted: int) -> Floats:
-    """Sums over the last `span` of the hours in x (..., hours, columns), fewer at the beginning, for the last `wanted`
-    hours."""
-    if wanted == 1:
-        return np.asarray(x[..., -span:, :].sum(-2, keepdims=True))
-    missing = max(0, wanted + span - x.shape[-2])
-    x = np.concatenate([np.zeros((*x.shape[:-2], missing, x.shape[-1])), x], axis=-2)
-    total = np.cumsum(x[..., -wanted - span :, :], axis=-2)
-    return np.asarray(total[..., span:, :] - total[..., :-span, :])
 
 
 def _together(pressures: Floats, scale: Floats) -> Floats:

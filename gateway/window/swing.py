@@ -15,6 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.window.trailing import trailing
+
 Floats = NDArray[np.float64]
 
 SPANS_H = (24, 72)
@@ -39,14 +41,11 @@ def swings(residuals: Floats, sigma: Floats, drawn: Floats, wanted: int, most: f
     seen = np.where(known, hourly / sigma, 0.0)
     x = drawn[:, None]
     parts = np.stack([weight, weight * x, weight * x * x, seen, seen * x, known])
-    short = max(0, wanted + BEFORE_H[0] - len(residuals))
-    blank = np.zeros((len(parts), short + 1, residuals.shape[1]))
-    added = np.cumsum(np.concatenate([blank, parts[:, -wanted - BEFORE_H[0] :]], axis=1), axis=1)
-    end = added.shape[1]
+    within = trailing(parts, wanted, BEFORE_H[0])
 
     def slope(far: int, near: int = 0) -> tuple[Floats, Floats]:
         """The slope over the hours from `far` to `near` hours before the end of each wanted hour, and 1 / its variance."""
-        sums = added[:, end - wanted - near : end - near] - added[:, end - wanted - far : end - far]
+        sums = within(far, near)
         total = np.where(sums[5] < LEAST_KNOWN * (far - near), np.nan, sums[0])
         sure = np.maximum(sums[2] - sums[1] ** 2 / total, 1e-9)
         return (sums[4] - sums[1] * sums[3] / total) / sure, sure
