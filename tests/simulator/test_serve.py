@@ -120,16 +120,19 @@ address = "A4:C1:38:00:00:09"
 """
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def two_free_ports() -> list[int]:
+    """Both are held before either is let go: else the same could be given twice."""
+    with socket.socket() as one, socket.socket() as other:
+        for free in (one, other):
+            free.bind(("127.0.0.1", 0))
+        return [int(free.getsockname()[1]) for free in (one, other)]
 
 
 @pytest.fixture
 def site_file(tmp_path: Path) -> Path:
     path = tmp_path / "banc.toml"
-    path.write_text(SITE.format(folder=tmp_path, tcp=free_port(), bridge=free_port()), "utf-8")
+    tcp, bridge = two_free_ports()
+    path.write_text(SITE.format(folder=tmp_path, tcp=tcp, bridge=bridge), "utf-8")
     return path
 
 
