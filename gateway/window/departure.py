@@ -27,6 +27,7 @@ from gateway.window.baseline import (
 from gateway.window.swing import swings
 
 DAY_H = 24
+DAY = SPANS_H.index(DAY_H)
 LEAST_Z = 2.0
 """From there on something is a reason."""
 
@@ -60,25 +61,40 @@ class Departures:
         self._z, self._size = np.nan_to_num(judged.z[:, -1]), judged.size[:, -1]
 
     def evidence(self, points: Sequence[str]) -> Iterator[Reason]:
-        """The strongest reason of each point that has one."""
+        """The strongest reason of each point that has one. Where the inflow alone has, the pressure that dropped most over
+        the day too, however little: it is where to look first."""
+        grown = False
         if self.flows:
             column, span = self._strongest((USUAL_FLOW, OFFSET))
-            if self._z[span, column] >= LEAST_Z:
+            grown = bool(self._z[span, column] >= LEAST_Z)
+            if grown:
                 yield self._flow(points[self._leading_flow()], column, span)
-        for i in range(self.pressures):
-            column, span = self._strongest((PRESSURES + self.pressures + i, PRESSURES + i))
-            if self._z[span, column] >= LEAST_Z:
-                yield self._pressure(i, points[self.flows + i], column, span)
+        strongest = [self._strongest((PRESSURES + self.pressures + i, PRESSURES + i)) for i in range(self.pressures)]
+        known = [i for i, (column, span) in enumerate(strongest) if self._z[span, column] >= LEAST_Z]
+        if grown and not known and self.pressures:
+            dropped = self._dropped()
+            i = int(np.argmax(dropped))
+            if dropped[i] > 0 and self._z[DAY, PRESSURES + i] > 0:
+                strongest[i], known = (PRESSURES + i, DAY), [i]
+        for i in known:
+            yield self._pressure(i, points[self.flows + i], *strongest[i])
 
     def moved(self, points: Sequence[str]) -> dict[str, float]:
-        """By how much each pressure has dropped against its usual day, in bar, over the span in which one of them stands out
-        most from its noise: water lost pulls the pressures near it down furthest."""
-        if not self.pressures:
-            return {}
-        drop = slice(PRESSURES, PRESSURES + self.pressures)
-        span = int(np.argmax(self._z[:, drop].max(1)))
-        far = np.maximum(np.nan_to_num(self._size[span, drop]), 0.0).tolist()
-        return dict(zip(points[self.flows :], far, strict=True))
+        """By how much each pressure has dropped against its usual day over the last 24 hours, in bar: water lost pulls the
+        pressures near it down furthest, and only a whole day has all of its draw."""
+        return dict(zip(points[self.flows :], self._dropped().tolist(), strict=True))
+
+    def _dropped(self) -> Floats:
+        """(pressures,): see `moved`. No hour is held at a few sigmas, as estimates do: of a large leak all that is left then
+        are the sigmas of the sensors."""
+        usual, last, drop = self.baseline.usual, slice(-DAY_H, None), slice(PRESSURES, PRESSURES + self.pressures)
+        rest, hour = self.stretch.rest[last], self.stretch.hour[last]
+        expected = usual.points[rest, hour] - self.stretch.values[last]
+        lower = expected[:, self.flows :] - self.baseline.mid[hour, drop]
+        known = np.isfinite(lower) & usual.known[self.flows :]
+        weight = known / self.baseline.sigma[hour, drop] ** 2
+        mean = (np.where(known, lower, 0.0) * weight).sum(0) / np.maximum(weight.sum(0), 1e-12)
+        return np.asarray(np.maximum(mean, 0.0))
 
     def suspects(self, points: Sequence[str]) -> Iterator[Reason]:
         """Pressures whose error would explain all that is seen, where water would not: no other pressure moves with it,

@@ -93,3 +93,18 @@ def test_the_pressure_that_a_leak_pulls_down_furthest_is_said_to_have_moved_most
     pulled = {point: (without[point] - values[point])[day].mean() for point in leaking.alike}
     assert len(pulled) > 1
     assert max(leaking.alike, key=leaking.alike.__getitem__) == max(pulled, key=pulled.__getitem__)
+
+
+def test_where_the_inflow_alone_departs_the_pressure_that_dropped_most_is_named_behind_it():
+    times, values = measured(37)
+    begun = times >= START_S + 35 * DAY_S
+    flow, low = values["debit/flow"], "amont/pressure"
+    grown = {**values, "debit/flow": flow + 0.3 * begun * flow.mean(), low: values[low] - 0.001 * begun}
+    first, second = x_at(times, grown, 36).evidence
+    assert (first.point, second.point) == ("debit/flow", low)
+    assert 0 < second.weight < 2 < first.weight
+    assert second.value < second.usual
+
+
+def test_in_calm_no_pressure_is_named_for_having_dropped_a_little():
+    assert all(reason.weight >= 2 for reason in x_at(*measured(36), 36).evidence)
