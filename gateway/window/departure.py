@@ -87,11 +87,9 @@ class Departures:
     def _dropped(self) -> Floats:
         """(pressures,): see `moved`. No hour is held at a few sigmas, as estimates do: of a large leak all that is left then
         are the sigmas of the sensors."""
-        usual, last, drop = self.baseline.usual, slice(-DAY_H, None), slice(PRESSURES, PRESSURES + self.pressures)
-        rest, hour = self.stretch.rest[last], self.stretch.hour[last]
-        expected = usual.points[rest, hour] - self.stretch.values[last]
-        lower = expected[:, self.flows :] - self.baseline.mid[hour, drop]
-        known = np.isfinite(lower) & usual.known[self.flows :]
+        hour, drop = self.stretch.hour[-DAY_H:], slice(PRESSURES, PRESSURES + self.pressures)
+        lower = self.baseline.drops(self.stretch)[-DAY_H:]
+        known = np.isfinite(lower)
         weight = known / self.baseline.sigma[hour, drop] ** 2
         mean = (np.where(known, lower, 0.0) * weight).sum(0) / np.maximum(weight.sum(0), 1e-12)
         return np.asarray(np.maximum(mean, 0.0))
