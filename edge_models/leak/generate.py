@@ -17,7 +17,7 @@ from edge_models.leak.cases import Case, draw, rows_of, subset
 from edge_models.leak.visibility import seen_leaks
 
 WORK = Path("build/leak")
-CASES = {"fit": 690, "calibration": 300, "test": 100}
+CASES = {"fit": 1380, "calibration": 300, "test": 100}
 
 DRY = 3
 """Each case to learn from is seen a second time with other sensors; every so many then without flow meters: such sites are

@@ -69,7 +69,7 @@ def learn(kind: str, seed: int, school: School) -> Any:
             loss = tf.reduce_mean(
                 w
                 * tf.nn.sigmoid_cross_entropy_with_logits(
-                    SMOOTHED + (1 - 2 * SMOOTHED) * y, model(x, training=True)[:, 0]
+                    SMOOTHED + (1 - 2 * SMOOTHED) * y, model(tf.cast(x, tf.float32), training=True)[:, 0]
                 )
             )
             loss += tf.add_n(model.losses) if model.losses else 0.0
@@ -82,10 +82,10 @@ def learn(kind: str, seed: int, school: School) -> Any:
         begun, loss = time.monotonic(), 0.0
         order = rng.permutation(len(at))[: steps * BATCH].reshape(steps, BATCH)
         for batch in order:
-            x = school.rows[at[batch][:, None] - lags].astype(np.float32)
+            x = school.rows.take(at[batch][:, None] - lags, axis=0)
             # A young gateway has no long past: some examples are shown without theirs.
             short = rng.random(BATCH) < 0.25
-            x[short[:, None] & (lags[None] > rng.integers(24, PAST_H, (BATCH, 1)))] = 0.0
+            x[short[:, None] & (lags[None] > rng.integers(24, PAST_H, (BATCH, 1)))] = 0
             loss += float(step(x, label[batch], weight[batch]))
         print(
             f"{kind} seed {seed} epoch {epoch}: {len(at)} hours, loss {loss / steps:.4f}, {time.monotonic() - begun:.0f} s",
