@@ -6,17 +6,12 @@ fault is counted whether an alert was raised in time; of what is healthy, every 
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 import math
 import os
 import sys
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_models import benched
+from edge_models.card import write_card, write_examples
 from edge_models.leak.matching import wilson
 from edge_models.quantise import int8_model
 from gateway.inference import load_model
@@ -33,8 +28,6 @@ from gateway.window.past import CLIP, FEATURES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from gateway.inference import Model
 
     Floats = NDArray[np.float64]
     Score = Callable[[NDArray[np.float32]], Floats]
@@ -353,39 +346,10 @@ def figure(name: str, value: float, interval: tuple[float, float] | None, n: int
     return f'[[metrics.figure]]\nname = "{name}"\nvalue = {value:.4g}\n{between}n = {n}\n'
 
 
-def write_card(
-    folder: Path, content: bytes, shape: tuple[int, Sequence[str]], decision: Decision, marks: dict[str, str]
-) -> None:
-    """card.toml, from card.template.toml and what was measured. marks: what stands for @name@ in it."""
-    table = "\n".join(f"{key} = {round(value, 4)}" for key, value in asdict(decision).items() if math.isfinite(value))
-    card = (folder / "card.template.toml").read_text(encoding="utf-8")
-    every = {
-        "sha256": hashlib.sha256(content).hexdigest(), "bytes": str(len(content)), "steps": str(shape[0]),
-        "channels": json.dumps(list(shape[1])), "decision": table, "major": f"{decision.threshold + 2:.3f}",
-        "critical": f"{decision.threshold + 4:.3f}", "date": datetime.now(UTC).date().isoformat(),
-    }  # fmt: skip
-    for name, value in (every | marks).items():
-        card = card.replace(f"@{name}@", value)
-    used = every["sha256"] if marks["decides"] == "model" else ""
-    (folder / "card.toml").write_text(card.rstrip() + "\n" + benched.tail(folder, used, decision), encoding="utf-8")
-
-
-def write_examples(folder: Path, model: Model, examples: NDArray[np.float32]) -> None:
-    """example.json: inputs and the exact int8 outputs of the pinned runtime."""
-    if model.fallback:
-        raise RuntimeError(f"golden examples: expected the pinned runtime with its delegate; {model.fallback}")
+def with_noise(examples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Examples, and behind them some inputs like none that were ever seen."""
     noise = np.random.default_rng(0).normal(0, 1.5, (16, *examples.shape[1:])).astype(np.float32)
-    x = np.concatenate([model.quantised(one) for one in np.concatenate([examples, noise])])
-    outputs, forecasts = zip(*((model.raw(one[None]), model.forecast()) for one in x), strict=True)
-    body: dict[str, Any] = {
-        "runtime": "ai-edge-litert 2.3.0, XNNPACK",
-        "shape": list(x.shape),
-        "inputs": base64.b64encode(zlib.compress(x.tobytes(), 9)).decode(),
-        "outputs": outputs,
-    }
-    if (every := np.array(forecasts)).size:
-        body["forecasts"] = base64.b64encode(zlib.compress(every.tobytes(), 9)).decode()
-    (folder / "example.json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+    return np.concatenate([examples, noise])
 
 
 def samples(kind: Kind, record: Record, seed: int) -> tuple[NDArray[np.float32], Floats, Floats]:
@@ -466,7 +430,7 @@ def fit(kind: Kind) -> None:
         "text": f"Le réseau {compared(gain, by_int8, by_rule)}, marge {margin:g} points : {verdict}.",
     }
     write_card(kind.folder, content, shape, decision if used else RULE_DECISION, marks)
-    write_examples(kind.folder, int8, shown[2:50])
+    write_examples(kind.folder, int8, with_noise(shown[2:50]))
 
 
 def handicapped(lives: Sequence[Life], handicap: float) -> list[Life]:

@@ -19,7 +19,8 @@ import numpy as np
 
 from edge_models import decay
 from edge_models.building.estate import FAMILIES, LEFT_OUT, Estate, estate
-from edge_models.decay import Counted, Life, bands, count, figure, rate, say, share, write_card, write_examples
+from edge_models.card import write_card, write_examples
+from edge_models.decay import Counted, Life, bands, count, figure, rate, say, share, with_noise
 from edge_models.quantise import int8_model
 from gateway.inference import load_model
 from gateway.verdict import Decision
@@ -307,7 +308,7 @@ def fit() -> None:
         f"{its:.3f}) : le gain vient de ce qu'il pèse.",
     }
     write_card(FOLDER, content, (SEEN_H, CHANNELS), decision if used else rule_decision, marks)
-    write_examples(FOLDER, int8, shown[2:50])
+    write_examples(FOLDER, int8, with_noise(shown[2:50]))
 
 
 def points_gained(by_model: Counted, by_rule: Counted) -> float:

@@ -1,16 +1,9 @@
-"""The card of the leak model and its golden vectors, from what was measured."""
+"""What stands in the card of the leak model, from what was measured; and its golden inputs."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import math
 import time
-import zlib
-from dataclasses import asdict
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +12,12 @@ from edge_models.leak.generate import CASES
 from edge_models.leak.matching import MONTH_H, Fate, Tally, gain, intervals, total, wilson
 from edge_models.leak.measured import Measured, delays
 from edge_models.leak.visibility import FAINT, VISIBLE
-from gateway.window.channel import CHANNELS, CLIP, LAGS_H, RULE_NIGHTS_Z, RULE_STEP
+from gateway.window.channel import CLIP, RULE_NIGHTS_Z, RULE_STEP
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from gateway.inference import Model
-
-HERE = Path(__file__).parent
 
 KINDS = {"both": "débit et pression", "flow": "débit seul", "pressure": "pression seule"}
 REGIME_WORDS = {
@@ -39,9 +30,13 @@ REGIME_WORDS = {
 
 
 def figures_of(
-    final: Measured, rule: Measured, before: Measured, rivals: list[tuple[float, tuple[float, float]]], other: str
+    final: Measured,
+    rule: Measured,
+    before: Measured,
+    rivals: Mapping[int, tuple[float, tuple[float, float]]],
+    other: str,
 ) -> list[str]:
-    """The figures of the card: on test networks only."""
+    """The figures of the card: on test networks only. rivals: by seed, by how much more is found than by the other kind."""
     tally, rule_tally = total(final.test), total(rule.test)
     share, false, alarm = intervals(final.test)
     rule_share, rule_false, _ = intervals(rule.test)
@@ -103,7 +98,7 @@ def figures_of(
         figure("règle seule : fausses alertes par mois et passerelle", rule_tally.false_a_month, rule_false, count),
         figure("fuites trouvées de plus que la règle, part, apparié", *gain(final.test, rule.test), leaks),
     ]
-    for seed, (more, between) in enumerate(rivals, 1):
+    for seed, (more, between) in rivals.items():
         out.append(figure(f"fuites trouvées de plus que {other}, graine {seed}, part, apparié", more, between, leaks))
     lost, calibrated = gain(final.calibration, before.calibration), len(total(final.calibration).fates)
     return [*out, figure("int8 contre flottant, réseaux de réglage : fuites de plus, part, apparié", *lost, calibrated)]
@@ -149,44 +144,19 @@ def figure(name: str, value: float, interval95: tuple[float, float] | None, n: i
     return f'[[metrics.figure]]\nname = "{name}"\nvalue = {value:.3f}\n{between}n = {n}\n'
 
 
-def write_card(content: bytes, measured: Measured, rule: Measured, text: str, figures: list[str]) -> None:
-    """card.toml, from card.template.toml and what was measured."""
-    decision = measured.decision
-    table = "\n".join(f"{key} = {round(value, 4)}" for key, value in asdict(decision).items() if math.isfinite(value))
+def marks_of(measured: Measured, rule: Measured) -> dict[str, str]:
+    """What stands in the card of what was measured, beside its figures."""
     calibrated = total(measured.calibration)
-    card = (HERE / "card.template.toml").read_text(encoding="utf-8")
-    for mark, value in {
-        "@sha256@": hashlib.sha256(content).hexdigest(),
-        "@bytes@": str(len(content)),
-        "@steps@": str(len(LAGS_H)),
-        "@channels@": json.dumps(list(CHANNELS)),
-        "@decision@": table,
-        "@major@": f"{decision.threshold + 2:.3f}",
-        "@critical@": f"{decision.threshold + 4:.3f}",
-        "@date@": datetime.now(UTC).date().isoformat(),
-        "@networks@": f"{CASES['fit']} / {CASES['calibration']} / {CASES['test']}",
-        "@text@": text,
-        "@figures@": "\n".join(figures),
-        "@rule@": f"{rule.decision.threshold:.2f}, z {RULE_NIGHTS_Z}, CUSUM {RULE_STEP}",
-        "@rarity@": f"{len(calibrated.fates)} fuites en {calibrated.months:.0f} mois de passerelle",
-        "@bands@": bands(calibrated),
-    }.items():
-        card = card.replace(mark, value)
-    (HERE / "card.toml").write_text(card, encoding="utf-8")
-
-
-def write_examples(model: Model, examples: NDArray[np.float32]) -> None:
-    """example.json: inputs and the exact int8 outputs of the pinned runtime."""
-    if model.fallback:
-        raise RuntimeError(f"golden examples: expected the pinned runtime with its delegate; {model.fallback}")
-    picked = examples[np.linspace(0, len(examples) - 1, 48).astype(int)]
-    rng = np.random.default_rng(0)
-    noise = np.clip(rng.normal(0, 3, (16, *picked.shape[1:])), -CLIP, CLIP).astype(np.float32)
-    x = np.concatenate([model.quantised(one) for one in np.concatenate([picked, noise])])
-    body = {
-        "runtime": "ai-edge-litert 2.3.0, XNNPACK",
-        "shape": list(x.shape),
-        "inputs": base64.b64encode(zlib.compress(x.tobytes(), 9)).decode(),
-        "outputs": [model.raw(one[None]) for one in x],
+    return {
+        "networks": f"{CASES['fit']} / {CASES['calibration']} / {CASES['test']}",
+        "rule": f"{rule.decision.threshold:.2f}, z {RULE_NIGHTS_Z}, CUSUM {RULE_STEP}",
+        "rarity": f"{len(calibrated.fates)} fuites en {calibrated.months:.0f} mois de passerelle",
+        "bands": bands(calibrated),
     }
-    (HERE / "example.json").write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
+
+
+def golden(examples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Some of them, and behind them some inputs like none that were ever seen."""
+    picked = examples[np.linspace(0, len(examples) - 1, 48).astype(int)]
+    noise = np.clip(np.random.default_rng(0).normal(0, 3, (16, *picked.shape[1:])), -CLIP, CLIP).astype(np.float32)
+    return np.concatenate([picked, noise])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_models.leak.card import HERE, figures_of, speed, write_card, write_examples
+from edge_models.card import write_card, write_examples
+from edge_models.decay import WORKERS
+from edge_models.leak.card import figures_of, golden, marks_of, speed
 from edge_models.leak.gateways import Gateway, School, load
 from edge_models.leak.generate import WORK
 from edge_models.leak.matching import Course, gain, total
@@ -25,16 +28,14 @@ from edge_models.leak.measured import RULE_QUANTILES, RULE_START, Measured
 from edge_models.leak.network import learn
 from edge_models.quantise import int8_model
 from gateway.inference import load_model
-from gateway.window.channel import CLIP
+from gateway.window.channel import CHANNELS, CLIP, LAGS_H
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+HERE = Path(__file__).parent
 SEEDS = (1, 2, 3)
 """Of each a network is learnt, and a logistic on the same inputs: to be beaten or shipped."""
-
-WORKERS = 2
-"""Processes that learn side by side, one thread each: two threads for one training are no faster than one and a quarter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def measured(key: Key) -> Measured:
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
+    # WORKERS of one thread each: one training with two is only a quarter faster.
     tf.config.threading.set_intra_op_parallelism_threads(1)
     given, file = GIVEN[0], weights(GIVEN[0].folder, key)
     if not file.exists():
@@ -96,15 +98,20 @@ def found(one: Measured) -> tuple[int, int]:
     return tally.found, -tally.false
 
 
-def write_model(file: Path, examples: NDArray[np.float32]) -> bytes:
-    """model.tflite, from a trained network."""
+def converted(file: Path, examples: NDArray[np.float32]) -> bytes:
+    """A trained network, as int8."""
     import tensorflow as tf
 
     shown = examples[:: max(1, len(examples) // 600)].copy()
     shown[0, 0, 0], shown[1, 0, 0] = CLIP, -CLIP  # the input's scale must reach its ends
-    content = int8_model(tf.keras.models.load_model(file), shown)
+    return int8_model(tf.keras.models.load_model(file), shown)
+
+
+def put(content: bytes, one: Measured, rule: Measured, text: str = "", figures: Sequence[str] = ()) -> None:
+    """model.tflite and its card, so that it can be loaded."""
     (HERE / "model.tflite").write_bytes(content)
-    return content
+    marks = {"decides": "model", "text": text, "figures": "\n".join(figures), **marks_of(one, rule)}
+    write_card(HERE, content, (len(LAGS_H), CHANNELS), one.decision, marks)
 
 
 def main(folder: Path = WORK) -> None:
@@ -122,24 +129,24 @@ def main(folder: Path = WORK) -> None:
         # By calibration alone: the simpler kind is shipped unless the network finds more in every training that was paired.
         beaten = all(found(floats["tcn", seed])[0] > found(floats["logistic", seed])[0] for seed in SEEDS)
         kind, other = ("tcn", "logistic") if beaten else ("logistic", "tcn")
+        contents = {seed: converted(weights(folder, (kind, seed)), examples) for seed in SEEDS}
         whole: dict[int, Measured] = {}
-        for seed in SEEDS:  # each as it would be shipped
-            content = write_model(weights(folder, (kind, seed)), examples)
-            write_card(content, floats[kind, seed], rule, "", [])
+        for seed, content in contents.items():  # each as it would be shipped
+            put(content, floats[kind, seed], rule)
             calibration, test = (
                 list(pool.map(scored, repeat(split), range(len(held[split])), chunksize=20))
                 for split in ("calibration", "test")
             )
             whole[seed] = Measured.of(f"int8 of {kind} {seed}", calibration, test)
     chosen = max(SEEDS, key=lambda seed: found(whole[seed]))
-    content = write_model(weights(folder, (kind, chosen)), examples)
-    lines = [line for one in (*floats.values(), rule, *whole.values()) for line in one.lines()]
-    rivals = [gain(floats[kind, seed].test, floats[other, seed].test) for seed in SEEDS]
-    write_card(content, whole[chosen], rule, "", [])
+    final = contents[chosen], whole[chosen], rule
+    put(*final)
     int8 = load_model(HERE)
+    lines = [line for one in (*floats.values(), rule, *whole.values()) for line in one.lines()]
+    rivals = {seed: gain(floats[kind, seed].test, floats[other, seed].test) for seed in SEEDS}
     figures = [*figures_of(whole[chosen], rule, floats[kind, chosen], rivals, other), speed(int8, examples)]
-    write_card(content, whole[chosen], rule, "\n".join([*lines, f"shipped: {kind} {chosen}"]), figures)
-    write_examples(load_model(HERE), examples)
+    put(*final, "\n".join([*lines, f"shipped: {kind} {chosen}"]), figures)
+    write_examples(HERE, int8, golden(examples))
 
 
 if __name__ == "__main__":

@@ -44,22 +44,22 @@ RULE_START, RULE_QUANTILES = (
 
 def decide(
     courses: list[Course], start: Decision = START, quantiles: Sequence[float] = QUANTILES
-) -> tuple[Decision, Tally]:
+) -> tuple[Decision, list[Tally]]:
     """Of the decisions with no more false alarms and alarm time than allowed, the one that finds most, an abrupt visible one
-    within a day counted half as much again."""
+    within a day counted half as much again; and what it does on each of the courses."""
     finite = np.concatenate([course.scores[np.isfinite(course.scores)] for course in courses])
     candidates = [
         replace(start, threshold=level, clear=level - CLEAR_BELOW, evidence=evidence * start.evidence)
         for level in np.quantile(finite, quantiles).tolist()
         for evidence in (0.25, 0.5, 0.8, 1.2, 1.7, 2.2, 2.6, 3.0, 3.5, 4.0, 4.75, 6.0)
     ]
-    best: tuple[float, Decision, Tally] | None = None
+    best: tuple[float, Decision, list[Tally]] | None = None
     for candidate, each in zip(candidates, tallies(courses, candidates), strict=True):
         tally = total(each)
         merit = tally.found + 0.5 * sum(delay <= 24 for delay in delays(tally, 0.06))
         fair = tally.false_a_month <= FALSE_A_MONTH and tally.alarm_share <= ALARM_SHARE
         if fair and (best is None or merit > best[0]):
-            best = merit, candidate, tally
+            best = merit, candidate, each
     if best is None:
         raise ArithmeticError("calibration: expected a threshold with few enough false alarms, found none")
     return best[1], best[2]
@@ -94,8 +94,8 @@ class Measured:
 
     @classmethod
     def of(cls, name: str, calibration: list[Course], test: list[Course], *how: Any) -> Self:
-        decision, _ = decide(calibration, *how)
-        done = cls(name, decision, *(tallies(courses, [decision])[0] for courses in (calibration, test)))
+        decision, there = decide(calibration, *how)
+        done = cls(name, decision, there, tallies(test, [decision])[0])
         print(*done.lines(), sep="\n", flush=True)
         return done
 
